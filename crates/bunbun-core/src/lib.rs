@@ -1,0 +1,14 @@
+//! What every crate of BunBun shares: ids, error vocabulary, configuration, secrets, JWT, clock,
+//! named tasks and shutdown. Nothing here knows HTTP routing or SQL.
+
+pub mod clock;
+pub mod config;
+pub mod error;
+pub mod id;
+pub mod jwt;
+pub mod project;
+pub mod secret;
+pub mod shutdown;
+pub mod task;
+
+pub use error::{Classify, Code, Kind};
