@@ -180,7 +180,7 @@ impl Verifier {
         if header.crit.is_some() {
             return Err(InvalidToken("critical header extension"));
         }
-        let message = token[..head.len() + 1 + body.len()].as_bytes();
+        let message = &token.as_bytes()[..head.len() + 1 + body.len()];
         let (key, algorithm) = self.key_for(&header)?;
         match jsonwebtoken::crypto::verify(signature, message, key, algorithm) {
             Ok(true) => decode(body).ok_or(InvalidToken("unreadable claims")),

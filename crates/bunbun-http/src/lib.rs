@@ -1,1 +1,20 @@
-//! Placeholder.
+//! HTTP vocabulary that the data plane and the routers share: bodies, the request's context,
+//! who is calling, errors and their one rendering, and (feature `axum`) extractors.
+
+pub mod body;
+pub mod context;
+pub mod error;
+pub mod identity;
+pub mod security_headers;
+
+#[cfg(feature = "axum")]
+pub mod access;
+#[cfg(feature = "axum")]
+pub mod embed;
+#[cfg(feature = "axum")]
+pub mod extract;
+
+pub use body::{Body, BoxError};
+pub use context::{RequestContext, RequestId};
+pub use error::ApiError;
+pub use identity::Caller;

@@ -342,28 +342,27 @@ fn read_keys(r: &mut Reader<'_>) -> KeysConfig {
         r.fault("keys.jwt_secret", "is the published example", hint);
     }
     let verifier = jwt::Verifier::new(&jwt_secret);
-    let mut application_key =
-        |r: &mut Reader<'_>, path: &'static str, role: &str| match r.text(path) {
-            Some(key) => {
-                // Keys of another secret would be refused at every request: better to say so now.
-                if !jwt_secret.is_empty()
-                    && !verifier
-                        .verify(&key)
-                        .is_ok_and(|claims| claims.role == role)
-                {
-                    r.fault(
-                        path,
-                        format!("is no {role} token signed with JWT_SECRET"),
-                        hint,
-                    );
-                }
-                SecretString::from(key)
+    let application_key = |r: &mut Reader<'_>, path: &'static str, role: &str| match r.text(path) {
+        Some(key) => {
+            // Keys of another secret would be refused at every request: better to say so now.
+            if !jwt_secret.is_empty()
+                && !verifier
+                    .verify(&key)
+                    .is_ok_and(|claims| claims.role == role)
+            {
+                r.fault(
+                    path,
+                    format!("is no {role} token signed with JWT_SECRET"),
+                    hint,
+                );
             }
-            None => jwt::application_key(&jwt_secret, role, SystemClock.unix_seconds()).into(),
-        };
+            SecretString::from(key)
+        }
+        None => jwt::application_key(&jwt_secret, role, SystemClock.unix_seconds()).into(),
+    };
     let anon = application_key(r, "keys.anon", jwt::Claims::ANON);
     let service_role = application_key(r, "keys.service_role", jwt::Claims::SERVICE_ROLE);
-    let mut opaque =
+    let opaque =
         |r: &mut Reader<'_>, key: &'static str, token: &'static str, fallback: &SecretString| {
             let value: SecretString = r.text(key)?.into();
             if !value.expose_secret().starts_with("sb_") {

@@ -1,0 +1,154 @@
+//! Extractors that validate and whose refusals name every fault with its JSON pointer.
+
+use std::fmt::Write as _;
+
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use bunbun_core::Code;
+use garde::Validate;
+use http::{header::CONTENT_TYPE, request::Parts};
+use http_body_util::BodyExt;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::{
+    body::{BodyTooLarge, BoxError},
+    error::ApiError,
+};
+
+/// A JSON body, parsed and validated.
+#[derive(Debug, Clone)]
+pub struct Json<T>(pub T);
+
+impl<T, S> FromRequest<S> for Json<T>
+where
+    T: DeserializeOwned + Validate<Context = ()>,
+    S: Sync,
+{
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, ApiError> {
+        let is_json = request
+            .headers()
+            .get(CONTENT_TYPE)
+            .and_then(|v| v.to_str().ok())
+            .is_some_and(|text| {
+                let essence = text.split(';').next().unwrap_or_default().trim();
+                essence.eq_ignore_ascii_case("application/json") || essence.ends_with("+json")
+            });
+        if !is_json {
+            let message = "The body must be JSON: send 'Content-Type: application/json'.";
+            return Err(ApiError::new(Code::InvalidRequest, message));
+        }
+        let bytes = request
+            .into_body()
+            .collect()
+            .await
+            .map_err(|e| unreadable(e.into()))?
+            .to_bytes();
+        let mut json = serde_json::Deserializer::from_slice(&bytes);
+        let value: T =
+            serde_path_to_error::deserialize(&mut json).map_err(|error| fault(&error))?;
+        json.end().map_err(|error| {
+            ApiError::new(
+                Code::InvalidRequest,
+                format!("The body is not one JSON value: {error}."),
+            )
+        })?;
+        valid(value).map(Self)
+    }
+}
+
+/// A query string, parsed and validated.
+#[derive(Debug, Clone)]
+pub struct Query<T>(pub T);
+
+impl<T, S> FromRequestParts<S> for Query<T>
+where
+    T: DeserializeOwned + Validate<Context = ()>,
+    S: Sync,
+{
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
+        let axum::extract::Query(value) = axum::extract::Query::<T>::try_from_uri(&parts.uri)
+            .map_err(|error| ApiError::new(Code::InvalidRequest, error.body_text()))?;
+        valid(value).map(Self)
+    }
+}
+
+/// Path parameters. A parameter that cannot be one is an unknown path.
+#[derive(Debug, Clone)]
+pub struct Path<T>(pub T);
+
+impl<T, S> FromRequestParts<S> for Path<T>
+where
+    T: DeserializeOwned + Send,
+    S: Send + Sync,
+{
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        match axum::extract::Path::from_request_parts(parts, state).await {
+            Ok(axum::extract::Path(value)) => Ok(Self(value)),
+            Err(error) => Err(ApiError::new(Code::InvalidRequest, error.body_text())),
+        }
+    }
+}
+
+fn valid<T: Validate<Context = ()>>(value: T) -> Result<T, ApiError> {
+    let Err(report) = value.validate() else {
+        return Ok(value);
+    };
+    let errors: Vec<Value> = report
+        .iter()
+        .map(|(path, error)| {
+            let pointer = path
+                .to_string()
+                .replace('.', "/")
+                .replace('[', "/")
+                .replace(']', "");
+            json!({ "pointer": format!("/{pointer}"), "message": error.message() })
+        })
+        .collect();
+    let first = errors.first().map_or_else(String::new, |e| {
+        format!(
+            " {}: {}",
+            e["pointer"].as_str().unwrap_or(""),
+            e["message"].as_str().unwrap_or("")
+        )
+    });
+    let message = format!("The request breaks {} rule(s).{first}", errors.len());
+    Err(ApiError::new(Code::ValidationFailed, message).with_details(json!({ "errors": errors })))
+}
+
+fn fault(error: &serde_path_to_error::Error<serde_json::Error>) -> ApiError {
+    use serde_path_to_error::Segment;
+    let mut pointer = String::new();
+    for segment in error.path() {
+        let _ = match segment {
+            Segment::Seq { index } => write!(pointer, "/{index}"),
+            Segment::Map { key } => {
+                write!(pointer, "/{}", key.replace('~', "~0").replace('/', "~1"))
+            }
+            Segment::Enum { variant } => write!(pointer, "/{variant}"),
+            Segment::Unknown => Ok(()),
+        };
+    }
+    let message = error.inner().to_string();
+    ApiError::new(
+        Code::InvalidRequest,
+        format!("The body cannot be used: {message}."),
+    )
+    .with_details(json!({ "errors": [{ "pointer": pointer, "message": message }] }))
+}
+
+fn unreadable(error: BoxError) -> ApiError {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error.as_ref());
+    while let Some(inner) = cause {
+        if let Some(too_large) = inner.downcast_ref::<BodyTooLarge>() {
+            return ApiError::new(Code::TooLarge, too_large.to_string());
+        }
+        cause = inner.source();
+    }
+    ApiError::new(Code::InvalidRequest, "The body broke off.").with_cause(error)
+}
