@@ -31,13 +31,13 @@ struct Parts {
 impl ApiError {
     /// An error with a public message.
     pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
-        Self {
+        Self(Box::new(Parts {
             code,
             message: message.into(),
             details: None,
             retry_after: None,
             cause: None,
-        }
+        }))
     }
 
     /// The one answer to every missing or wrong credential.
@@ -117,6 +117,7 @@ impl ApiError {
 
     fn log(&self, request_id: &RequestId) {
         let cause = self
+            .0
             .cause
             .as_deref()
             .map(|cause| bunbun_core::error::chain(cause));
@@ -180,13 +181,13 @@ impl<E: Classify + Send + Sync + 'static> From<E> for ApiError {
                 Cow::Owned(text.into_owned())
             });
         let (details, retry_after) = (error.details(), error.retry_after());
-        Self {
+        Self(Box::new(Parts {
             code,
             message,
             details,
             retry_after,
             cause: Some(Box::new(error)),
-        }
+        }))
     }
 }
 
