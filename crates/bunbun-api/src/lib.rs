@@ -1,1 +1,32 @@
-//! Placeholder.
+//! BunBun's own endpoints: `/api/*`, `/health`, `/livez`, `/readyz`, `/metrics`, and the built-in
+//! dashboard page. [`router`] also gives the OpenAPI 3.1 document of them all.
+
+pub mod backups;
+mod cached;
+pub mod dashboard;
+pub mod openapi;
+pub mod reference;
+pub mod routes;
+pub mod state;
+
+use std::sync::Arc;
+
+use axum::{Extension, Router};
+
+pub use state::ApiState;
+
+/// The router of every own endpoint and the document that describes it.
+///
+/// Fill a slot with it through [`bunbun_http::embed::router`], which renders the errors.
+#[must_use]
+pub fn router(state: Arc<ApiState>) -> (Router, utoipa::openapi::OpenApi) {
+    let (router, document) = routes::router().split_for_parts();
+    let rendered = openapi::Rendered::new(&document);
+    (router.layer(Extension(rendered)).with_state(state), document)
+}
+
+/// The OpenAPI document alone; it depends on nothing but the code.
+#[must_use]
+pub fn document() -> utoipa::openapi::OpenApi {
+    routes::router().into_openapi()
+}

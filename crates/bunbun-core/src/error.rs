@@ -91,6 +91,8 @@ codes! {
     MigrationConflict = "MIGRATION_CONFLICT" => Conflict,
     /// An earlier non-transactional migration stopped half-way; its remains need a person.
     MigrationDirty = "MIGRATION_DIRTY" => Conflict,
+    /// Another migration of this database is running.
+    MigrationInProgress = "MIGRATION_IN_PROGRESS" => Conflict,
     /// The same `Idempotency-Key` came with another request.
     IdempotencyConflict = "IDEMPOTENCY_CONFLICT" => Conflict,
     /// Another backup or restore of this database is running.

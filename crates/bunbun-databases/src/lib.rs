@@ -1,1 +1,5 @@
-//! Placeholder.
+//! The client side of users' databases. Today PostgreSQL; Redis and MongoDB follow as siblings.
+//!
+//! Nothing here knows HTTP: errors are classified by [`bunbun_core::Classify`].
+
+pub mod postgres;

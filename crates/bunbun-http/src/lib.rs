@@ -4,8 +4,10 @@
 pub mod body;
 pub mod context;
 pub mod error;
+pub mod explain;
 pub mod identity;
 pub mod security_headers;
+pub mod slots;
 
 #[cfg(feature = "axum")]
 pub mod access;

@@ -1,1 +1,16 @@
-//! Placeholder.
+//! The control plane's PostgreSQL: connections, migrations, and one module per table of the
+//! schema `platform`.
+//!
+//! A table's functions take the executor first and the tenant second; the caller owns the
+//! transaction. `find` answers with an [`Option`], `get` with an error where there is no row.
+
+pub mod backups;
+mod connection;
+mod error;
+mod migrate;
+mod store;
+
+pub use deadpool_postgres::{Client, GenericClient as Executor, Transaction};
+pub use error::Error;
+pub use migrate::{AppliedMigration, MigrationReport, migrate};
+pub use store::{Status, Store};

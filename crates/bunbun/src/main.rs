@@ -1,2 +1,38 @@
-//! The binary.
-fn main() {}
+//! The binary `bunbun`: reads the command line, runs one command, and says how it went.
+
+mod cli;
+mod commands;
+mod configuration_reference;
+mod failure;
+mod gateway;
+mod printer;
+mod production;
+mod reload;
+mod server;
+mod sources;
+mod telemetry;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::{cli::Cli, printer::Printer};
+
+// The system's allocator keeps more memory under many connections and is slower.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return printer::usage(&error),
+    };
+    let printer = Printer::new(cli.global.json);
+    match commands::run(cli, &printer) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            printer.failure(&failure);
+            failure.exit_code()
+        }
+    }
+}

@@ -17,6 +17,34 @@ pub struct Sources {
     pub flags: HashMap<&'static str, String>,
 }
 
+impl Sources {
+    /// The text of a setting from the highest layer that has it, its default included, before
+    /// any validation; `None` where it is unset or no setting.
+    #[must_use]
+    pub fn get(&self, path: &str) -> Option<String> {
+        let setting = settings::find(path)?;
+        self.above_file(setting)
+            .or_else(|| lookup(&self.file, path).and_then(as_text))
+            .or_else(|| Some(setting.default.to_owned()))
+            .filter(|text| !text.is_empty())
+    }
+
+    /// The text of a setting from the flags or the environment.
+    fn above_file(&self, setting: &settings::Setting) -> Option<String> {
+        let env = |name: &str| self.env.get(name).filter(|text| !text.is_empty()).cloned();
+        self.flags
+            .get(setting.path)
+            .cloned()
+            .or_else(|| env(setting.env))
+            .or_else(|| {
+                // The name that the original stack's own .env uses.
+                (setting.env == "SUPABASE_SERVICE_KEY")
+                    .then(|| env("SERVICE_ROLE_KEY"))
+                    .flatten()
+            })
+    }
+}
+
 /// Something wrong in the configuration, with what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Fault {
@@ -75,25 +103,7 @@ impl<'s> Reader<'s> {
     /// The text of a setting from the highest layer that has it.
     pub(super) fn text(&mut self, path: &'static str) -> Option<String> {
         let setting = settings::find(path).expect("only registered settings are read");
-        let env = |name: &str| {
-            self.sources
-                .env
-                .get(name)
-                .filter(|v| !v.is_empty())
-                .cloned()
-        };
-        let higher = self
-            .sources
-            .flags
-            .get(path)
-            .cloned()
-            .or_else(|| env(setting.env))
-            .or_else(|| {
-                // The name that the original stack's own .env uses.
-                (setting.env == "SUPABASE_SERVICE_KEY")
-                    .then(|| env("SERVICE_ROLE_KEY"))
-                    .flatten()
-            });
+        let higher = self.sources.above_file(setting);
         let found = match higher {
             Some(text) => Some(text),
             None => match lookup(&self.sources.file, path).map(as_text) {

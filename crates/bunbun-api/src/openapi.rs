@@ -1,0 +1,188 @@
+//! What the OpenAPI document says beside its operations: titles, security schemes, the error
+//! envelope and the answers that many operations share.
+
+use std::collections::BTreeMap;
+
+use bunbun_core::Code;
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::json;
+use utoipa::{
+    IntoResponses, Modify, OpenApi, ToSchema,
+    openapi::{
+        ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, RefOr, Response, ResponseBuilder, Type,
+        security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
+    },
+};
+
+/// The document's frame.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "BunBun API",
+        description = "One authenticated API over a project's PostgreSQL and the services around it.\n\n\
+            Owner operations need the project's `service_role` key. Every error has the same \
+            envelope; `docs/api/errors.md` explains each code.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+    ),
+    servers((url = "/", description = "This installation; `/p/{ref}` in front names another project")),
+    components(schemas(ErrorEnvelope)),
+    modifiers(&Components),
+    tags(
+        (name = "db", description = "The project's PostgreSQL: queries, migrations, tables"),
+        (name = "backups", description = "Backups of the project's PostgreSQL"),
+        (name = "gateway", description = "What the gateway does with requests"),
+        (name = "health", description = "Whether BunBun and its services work"),
+        (name = "docs", description = "This document"),
+    ),
+)]
+pub struct Document;
+
+/// The body of every error.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ErrorEnvelope {
+    /// The error.
+    pub error: ErrorObject,
+}
+
+/// What went wrong.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ErrorObject {
+    /// A stable code; `docs/api/errors.md` lists all.
+    #[schema(example = "INVALID_REQUEST")]
+    pub code: String,
+    /// A sentence for people.
+    pub message: String,
+    /// Facts for machines; which ones depends on the code.
+    #[schema(value_type = Object)]
+    pub details: serde_json::Value,
+    /// Finds the request in the logs; also in the header `x-request-id`.
+    pub request_id: String,
+}
+
+/// The document as it is served: rendered once.
+#[derive(Clone)]
+pub struct Rendered(pub Bytes);
+
+impl Rendered {
+    /// Renders the document.
+    #[must_use]
+    pub fn new(document: &utoipa::openapi::OpenApi) -> Self {
+        Self(pretty(document).into())
+    }
+}
+
+/// The document as indented JSON with a final newline: what is committed and what is served.
+#[must_use]
+pub fn pretty(document: &utoipa::openapi::OpenApi) -> String {
+    let mut text = document
+        .to_pretty_json()
+        .expect("a document made of serialisable parts is serialisable");
+    text.push('\n');
+    text
+}
+
+struct Components;
+
+impl Modify for Components {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let components = openapi.components.get_or_insert_default();
+        let bearer = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some("The project's `service_role` key, or a token of that role"))
+            .build();
+        components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+        let key = ApiKeyValue::with_description(
+            "apikey",
+            "The same key, where no `Authorization` header is sent",
+        );
+        components.add_security_scheme("apikey", SecurityScheme::ApiKey(ApiKey::Header(key)));
+        for (name, response) in shared_responses() {
+            components.responses.insert(name.to_owned(), response.into());
+        }
+    }
+}
+
+/// The names and contents of `components.responses`.
+fn shared_responses() -> [(&'static str, Response); 11] {
+    let retry = "Seconds after which to try again";
+    [
+        ("InvalidRequest", refusal("The request cannot be used", &[Code::InvalidRequest, Code::ValidationFailed]).build()),
+        ("Unauthorized", refusal("No valid credential", &[Code::Unauthorized]).build()),
+        ("Forbidden", refusal("The credential's role may not do this", &[Code::Forbidden]).build()),
+        ("NotFound", refusal("There is no such thing", &[]).build()),
+        ("Conflict", refusal("The state of the resource does not allow it", &[]).build()),
+        ("TooLarge", refusal("The body is larger than allowed", &[Code::TooLarge]).build()),
+        ("RateLimited", refusal("Too many requests", &[Code::RateLimited]).header("Retry-After", seconds(retry)).build()),
+        ("Internal", refusal("A fault of ours", &[Code::Internal]).build()),
+        ("Upstream", refusal("A service that this needs did not answer usefully", &[Code::UpstreamError]).build()),
+        ("Unavailable", refusal("PostgreSQL cannot be reached or has no free connection", &[Code::DatabaseUnavailable]).header("Retry-After", seconds(retry)).build()),
+        ("Timeout", refusal("It took longer than allowed", &[Code::StatementTimeout]).build()),
+    ]
+}
+
+fn seconds(description: &str) -> utoipa::openapi::Header {
+    HeaderBuilder::new()
+        .schema(Some(ObjectBuilder::new().schema_type(Type::Integer)))
+        .description(Some(description))
+        .build()
+}
+
+/// An answer with the error envelope, with one example per code.
+fn refusal(description: &str, codes: &[Code]) -> ResponseBuilder {
+    let examples = codes.iter().map(|code| {
+        let value = json!({ "error": {
+            "code": code.as_str(),
+            "message": code.meaning().trim(),
+            "details": {},
+            "request_id": "0f8fad5bd9cb469fa16570867728950e",
+        }});
+        let example = utoipa::openapi::example::ExampleBuilder::new().value(Some(value)).build();
+        (code.as_str(), example)
+    });
+    let content = ContentBuilder::new()
+        .schema(Some(Ref::from_schema_name("ErrorEnvelope")))
+        .examples_from_iter(examples)
+        .build();
+    ResponseBuilder::new()
+        .description(description)
+        .content("application/json", content)
+}
+
+macro_rules! refusals {
+    ($($(#[doc = $doc:literal])+ $name:ident { $($status:literal => $response:literal),+ $(,)? })+) => {$(
+        $(#[doc = $doc])+
+        #[derive(Debug)]
+        pub struct $name;
+
+        impl IntoResponses for $name {
+            fn responses() -> BTreeMap<String, RefOr<Response>> {
+                [$(($status.to_owned(), RefOr::Ref(Ref::from_response_name($response)))),+].into()
+            }
+        }
+    )+};
+}
+
+refusals! {
+    /// What every operation may answer.
+    AnyoneRefusals { "429" => "RateLimited", "500" => "Internal" }
+    /// What an operation of the project's owner may answer.
+    OwnerRefusals {
+        "401" => "Unauthorized",
+        "403" => "Forbidden",
+        "429" => "RateLimited",
+        "500" => "Internal",
+    }
+    /// What an operation with parameters may answer.
+    ParameterRefusals { "400" => "InvalidRequest" }
+    /// What an operation with a body may answer.
+    BodyRefusals { "400" => "InvalidRequest", "413" => "TooLarge" }
+    /// What an operation on one thing may answer.
+    ThingRefusals { "404" => "NotFound" }
+    /// What an operation that changes a thing may answer.
+    ConflictRefusals { "409" => "Conflict" }
+    /// What an operation that needs another service may answer.
+    UpstreamRefusals { "502" => "Upstream" }
+    /// What an operation that needs PostgreSQL may answer.
+    DatabaseRefusals { "503" => "Unavailable", "504" => "Timeout" }
+}

@@ -1,0 +1,31 @@
+//! The tree mirrors the URLs: `/api/db/query` is `db/query.rs`.
+
+pub mod backups;
+pub mod db;
+pub mod docs;
+pub mod gateway;
+pub mod health;
+pub mod livez;
+pub mod metrics;
+pub mod openapi;
+pub mod readyz;
+
+use std::sync::Arc;
+
+use utoipa::OpenApi;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{openapi::Document, state::ApiState};
+
+pub(crate) fn router() -> OpenApiRouter<Arc<ApiState>> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .merge(db::router())
+        .merge(backups::router())
+        .merge(gateway::router())
+        .merge(health::router())
+        .routes(routes!(livez::get_livez))
+        .routes(routes!(readyz::get_readyz))
+        .routes(routes!(metrics::get_metrics))
+        .routes(routes!(openapi::get_openapi))
+        .merge(docs::router())
+}

@@ -1,0 +1,7 @@
+//! `/api/db`
+
+mod health;
+mod migrate;
+mod migrations;
+mod query;
+mod tables;

@@ -1,0 +1,3 @@
+//! `/api/gateway`
+
+mod explain;

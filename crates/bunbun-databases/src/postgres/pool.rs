@@ -1,0 +1,313 @@
+//! The connections to one PostgreSQL database, shared by everything that uses it.
+//!
+//! Two kinds of connection live under one limit: [`Client`]s (`tokio-postgres`, for statements of
+//! ours and for scripts) and the query connections of [`super::query`], which speak the protocol
+//! themselves. A permit is taken before either, so `size` bounds the work in hand, and the number
+//! of those who wait for a permit is bounded too.
+
+use std::{
+    fmt,
+    ops::{Deref, DerefMut},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use deadpool_postgres::{ClientWrapper, Manager, ManagerConfig, Object, RecyclingMethod};
+use parking_lot::Mutex;
+use secrecy::SecretString;
+use serde::Serialize;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::{error::Error, query::Lease, target::Target, wire::Connection};
+
+/// How a pool is made.
+#[derive(Debug, Clone)]
+pub struct PoolConfig {
+    /// `postgres://user:password@host:port/database`; `?host=/path` for a Unix socket.
+    pub url: SecretString,
+    /// Most connections in use at once, at least 1.
+    pub size: usize,
+    /// Longest wait for one attempt to connect.
+    pub connect_timeout: Duration,
+    /// Longest wait for a free connection.
+    pub wait_timeout: Duration,
+    /// Most callers who wait for a free connection; further ones are refused at once.
+    pub max_waiting: usize,
+    /// The session's `statement_timeout` of query connections.
+    pub statement_timeout: Duration,
+    /// Shown in `pg_stat_activity`.
+    pub application_name: String,
+}
+
+impl PoolConfig {
+    /// The defaults: 10 connections, 5 s to connect, 10 s to wait, 1 000 waiting, 30 s statements.
+    #[must_use]
+    pub fn new(url: SecretString) -> Self {
+        Self {
+            url,
+            size: 10,
+            connect_timeout: Duration::from_secs(5),
+            wait_timeout: Duration::from_secs(10),
+            max_waiting: 1_000,
+            statement_timeout: Duration::from_secs(30),
+            application_name: "bunbun".to_owned(),
+        }
+    }
+}
+
+/// The state of a pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Status {
+    /// Most connections in use at once.
+    pub size: usize,
+    /// Connections in use.
+    pub in_use: usize,
+    /// Open connections that wait for work.
+    pub idle: usize,
+    /// Callers who wait for a connection.
+    pub waiting: usize,
+}
+
+/// The connections to one database. Clones share them.
+#[derive(Clone)]
+pub struct Pool(Arc<Inner>);
+
+struct Inner {
+    clients: deadpool_postgres::Pool,
+    permits: Arc<Semaphore>,
+    waiting: AtomicUsize,
+    /// Query connections at rest; the last one rested least.
+    queries: Mutex<Vec<Connection>>,
+    /// Query connections that are open, at rest or not.
+    open_queries: AtomicUsize,
+    target: Arc<Target>,
+    config: PoolConfig,
+    /// One migration of this process at a time, so that those who wait for PostgreSQL's advisory
+    /// lock do not hold the connections that queries need.
+    migrating: tokio::sync::Mutex<()>,
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Pool").field(&self.status()).finish()
+    }
+}
+
+/// A permit to use one connection.
+#[derive(Debug)]
+pub(crate) struct Permit(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit);
+
+impl Pool {
+    /// Makes a pool. Nothing connects yet.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a URL that cannot be understood.
+    pub fn new(config: &PoolConfig) -> Result<Self, Error> {
+        let target = Target::parse(
+            &config.url,
+            config.connect_timeout,
+            &config.application_name,
+        )?;
+        let size = config.size.max(1);
+        let manager = Manager::from_config(
+            target.config.clone(),
+            MakeRustlsConnect::new(target.tls.clone()),
+            ManagerConfig {
+                // One round trip per checkout, so that a restart of PostgreSQL goes unnoticed.
+                recycling_method: RecyclingMethod::Verified,
+            },
+        );
+        let clients = deadpool_postgres::Pool::builder(manager)
+            .max_size(size)
+            .build()
+            .map_err(Error::internal)?;
+        Ok(Self(Arc::new(Inner {
+            clients,
+            permits: Arc::new(Semaphore::new(size)),
+            waiting: AtomicUsize::new(0),
+            queries: Mutex::new(Vec::new()),
+            open_queries: AtomicUsize::new(0),
+            target: Arc::new(target),
+            config: PoolConfig {
+                size,
+                ..config.clone()
+            },
+            migrating: tokio::sync::Mutex::new(()),
+        })))
+    }
+
+    /// A connection for statements of ours or for a script. Waits a bounded time for its turn.
+    ///
+    /// The session goes to the next caller as it is: who runs a *user's* SQL on it must call
+    /// [`Client::close`] afterwards, or reset the session.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when none is free in time or PostgreSQL cannot be reached.
+    pub async fn get(&self) -> Result<Client, Error> {
+        let permit = self.permit().await?;
+        let status = self.0.clients.status();
+        let open = status.size + self.0.open_queries.load(Ordering::Relaxed);
+        if status.available == 0 && open >= self.0.config.size {
+            // Room on the server for the one that is opened now.
+            drop(self.0.queries.lock().pop());
+        }
+        // Idle connections that died are dropped and replaced inside this call.
+        let limit = self.0.config.connect_timeout.saturating_mul(2);
+        let object = tokio::time::timeout(limit, self.0.clients.get())
+            .await
+            .map_err(|_| Error::unavailable("connecting took too long"))?
+            .map_err(Error::unavailable)?;
+        Ok(Client { object, permit })
+    }
+
+    /// A connection for a statement of a caller.
+    pub(crate) async fn query_connection(&self) -> Result<Lease, Error> {
+        let permit = self.permit().await?;
+        loop {
+            let rested = self.0.queries.lock().pop();
+            match rested {
+                Some(connection) if connection.is_alive() => {
+                    return Ok(Lease::new(connection, self.clone(), permit, true));
+                }
+                Some(dead) => drop(dead),
+                None => break,
+            }
+        }
+        let open = self.0.clients.status().size + self.0.open_queries.load(Ordering::Relaxed);
+        if open >= self.0.config.size {
+            let mut is_first = true;
+            // Room on the server: one idle client goes.
+            self.0.clients.retain(|_, _| !std::mem::take(&mut is_first));
+        }
+        let opened = Opened::new(self);
+        let mut connection =
+            Connection::open(&self.0.target, self.0.config.statement_timeout).await?;
+        connection.counted = Some(opened);
+        Ok(Lease::new(connection, self.clone(), permit, false))
+    }
+
+    /// Takes back a connection that is clean.
+    pub(crate) fn put_query_connection(&self, mut connection: Connection) {
+        connection.shrink();
+        self.0.queries.lock().push(connection);
+    }
+
+    /// The state at this moment.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let in_use = self.0.config.size - self.0.permits.available_permits();
+        Status {
+            size: self.0.config.size,
+            in_use,
+            idle: self.0.clients.status().available + self.0.queries.lock().len(),
+            waiting: self.0.waiting.load(Ordering::Relaxed),
+        }
+    }
+
+    /// How the pool was made.
+    #[must_use]
+    pub fn config(&self) -> &PoolConfig {
+        &self.0.config
+    }
+
+    /// Where the database is, for connections that are made outside of the pool under a permit.
+    pub(crate) fn target(&self) -> &Target {
+        &self.0.target
+    }
+
+    /// Held while a migration runs in this process.
+    pub(crate) fn migrating(&self) -> &tokio::sync::Mutex<()> {
+        &self.0.migrating
+    }
+
+    pub(crate) async fn permit(&self) -> Result<Permit, Error> {
+        let permits = Arc::clone(&self.0.permits);
+        if let Ok(permit) = Arc::clone(&permits).try_acquire_owned() {
+            return Ok(Permit(permit));
+        }
+        let waiting = Waiting::enter(&self.0.waiting, self.0.config.max_waiting)?;
+        let permit = tokio::time::timeout(self.0.config.wait_timeout, permits.acquire_owned())
+            .await
+            .map_err(|_| Error::unavailable("no connection became free in time"))?
+            .map_err(Error::internal)?;
+        drop(waiting);
+        Ok(Permit(permit))
+    }
+}
+
+/// Counts a query connection for as long as it is open.
+pub(crate) struct Opened(Weak<Inner>);
+
+impl Opened {
+    fn new(pool: &Pool) -> Self {
+        pool.0.open_queries.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::downgrade(&pool.0))
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        if let Some(pool) = self.0.upgrade() {
+            pool.open_queries.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Counts a caller who waits, also when it gives up.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn enter(count: &'a AtomicUsize, limit: usize) -> Result<Self, Error> {
+        let waiting = Self(count);
+        if count.fetch_add(1, Ordering::Relaxed) >= limit {
+            return Err(Error::unavailable("too many callers wait for a connection"));
+        }
+        Ok(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A `tokio-postgres` client from the pool, which takes it back on drop.
+pub struct Client {
+    object: Object,
+    // Declared last: the permit is given back after the connection.
+    permit: Permit,
+}
+
+impl Client {
+    /// Closes the connection instead of giving it back, with everything its session holds.
+    pub fn close(self) {
+        let Self { object, permit } = self;
+        drop(Object::take(object));
+        drop(permit);
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").finish_non_exhaustive()
+    }
+}
+
+impl Deref for Client {
+    type Target = ClientWrapper;
+
+    fn deref(&self) -> &ClientWrapper {
+        &self.object
+    }
+}
+
+impl DerefMut for Client {
+    fn deref_mut(&mut self) -> &mut ClientWrapper {
+        &mut self.object
+    }
+}

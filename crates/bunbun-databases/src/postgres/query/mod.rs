@@ -1,0 +1,149 @@
+//! One statement of a caller: `POST /api/db/query`.
+//!
+//! [`run`] answers with one JSON document, [`stream`] with rows as they come. Any statement that
+//! PostgreSQL accepts is run, except copies from and to the client. A text of several statements
+//! runs through the simple protocol: without parameters, not read-only, not streamed; the answer
+//! is that of the last statement that returned rows.
+
+mod classify;
+mod data_type;
+mod execute;
+mod lease;
+mod output;
+pub mod parameters;
+mod script;
+mod statements;
+mod streaming;
+pub mod values;
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+pub use data_type::{Conversion, DataType};
+pub(crate) use lease::Lease;
+pub(crate) use statements::Statements;
+pub use streaming::{RowFormat, RowStream, stream};
+
+use super::{error::Error, pool::Pool};
+use classify::{Text, classify};
+
+/// How much longer than the statement's timeout we wait for the server to say so itself.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// A statement of a caller.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The SQL text.
+    pub sql: String,
+    /// The values of `$1`, `$2`, ….
+    pub params: Vec<Value>,
+    /// Longest run of the statement; of a text of several: of all together.
+    pub timeout: Duration,
+    /// Whether PostgreSQL is to refuse every write.
+    pub read_only: bool,
+    /// Most rows of a buffered answer.
+    pub max_rows: u64,
+    /// Size of a buffered answer's rows after which no further row is added.
+    pub max_bytes: usize,
+}
+
+impl Request {
+    /// A statement without parameters: 30 s, 10 000 rows, 64 MiB.
+    #[must_use]
+    pub fn new(sql: impl Into<String>) -> Self {
+        Self {
+            sql: sql.into(),
+            params: Vec::new(),
+            timeout: Duration::from_secs(30),
+            read_only: false,
+            max_rows: 10_000,
+            max_bytes: 64 * 1024 * 1024,
+        }
+    }
+}
+
+/// A buffered answer.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// `{rows, rowCount, fields, command, durationMs, truncated?}` as finished JSON.
+    pub body: Vec<u8>,
+    /// Rows returned or written.
+    pub row_count: u64,
+    /// The command as PostgreSQL names it, for example `SELECT` or `CREATE TABLE`.
+    pub command: String,
+    /// Whether rows were left out.
+    pub is_truncated: bool,
+    /// From the statement's start to its end, without the wait for a connection.
+    pub duration: Duration,
+}
+
+/// Runs a statement and answers with one JSON document.
+///
+/// Dropping the future cancels the statement in PostgreSQL.
+///
+/// # Errors
+/// [`Error::Sql`] when PostgreSQL refuses it, [`Error::Invalid`] for parameters that do not fit
+/// and texts that cannot be run here, [`Error::StatementTimeout`], [`Error::Unavailable`].
+pub async fn run(pool: &Pool, request: &Request) -> Result<Answer, Error> {
+    let text = check(request)?;
+    loop {
+        let mut lease = pool.query_connection().await?;
+        lease.expect_effects(text.effects);
+        let mut progress = Progress::default();
+        let work = async {
+            if text.statements > 1 {
+                script::run(&mut lease, request).await
+            } else {
+                execute::run(&mut lease, request, &text, &mut progress).await
+            }
+        };
+        let result = tokio::time::timeout(request.timeout.saturating_add(GRACE), work)
+            .await
+            .unwrap_or(Err(Error::StatementTimeout));
+        match result {
+            // A connection of before a restart of PostgreSQL; a new one is not retried.
+            Err(Error::Unavailable(_)) if lease.was_reused && progress.may_retry(&text) => {}
+            result => return result,
+        }
+    }
+}
+
+/// How far the run of a statement came.
+#[derive(Debug, Default)]
+struct Progress {
+    /// The server may have begun to execute it.
+    was_sent: bool,
+}
+
+impl Progress {
+    /// Whether running it once more cannot do anything twice.
+    fn may_retry(&self, text: &Text) -> bool {
+        text.statements == 1 && (!self.was_sent || text.effects == classify::Effects::None)
+    }
+}
+
+/// Refuses what cannot be run here, before a connection is taken.
+fn check(request: &Request) -> Result<Text, Error> {
+    let text = classify(&request.sql);
+    if text.statements == 0 {
+        return Err(Error::invalid("The SQL contains no statement."));
+    }
+    if text.copies_to_client {
+        return Err(Error::invalid(
+            "COPY from STDIN and to STDOUT cannot be run here; insert rows with parameters, and \
+             read many rows as NDJSON or CSV.",
+        ));
+    }
+    if text.statements > 1 && !request.params.is_empty() {
+        return Err(Error::invalid(
+            "A text of several statements cannot have parameters.",
+        ));
+    }
+    if text.statements > 1 && request.read_only {
+        return Err(Error::invalid(
+            "A text of several statements cannot be read-only.",
+        ));
+    }
+    Ok(text)
+}

@@ -1,0 +1,48 @@
+//! The byte stream under a connection: TCP, a Unix socket, or TLS on TCP.
+
+use std::{io, mem::MaybeUninit};
+
+use bytes::BytesMut;
+use socket2::SockRef;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpStream, UnixStream},
+};
+use tokio_rustls::client::TlsStream;
+
+pub(super) enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    pub(super) async fn read(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.read_buf(buffer).await,
+            Self::Unix(stream) => stream.read_buf(buffer).await,
+            Self::Tls(stream) => stream.read_buf(buffer).await,
+        }
+    }
+
+    pub(super) async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.write_all(bytes).await,
+            Self::Unix(stream) => stream.write_all(bytes).await,
+            Self::Tls(stream) => {
+                stream.write_all(bytes).await?;
+                stream.flush().await
+            }
+        }
+    }
+
+    /// Looks at what has arrived in the socket, without taking it and without waiting. tokio's own
+    /// `try_read` would only look at what its reactor has seen already.
+    pub(super) fn peek(&self, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => SockRef::from(stream).peek(buffer),
+            Self::Unix(stream) => SockRef::from(stream).peek(buffer),
+            Self::Tls(stream) => SockRef::from(stream.get_ref().0).peek(buffer),
+        }
+    }
+}

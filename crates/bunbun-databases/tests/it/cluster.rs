@@ -1,0 +1,172 @@
+//! Tests of `postgres::cluster`: real server processes in directories of their own.
+
+use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
+
+use bunbun_databases::postgres::cluster::{Binaries, Cluster, ClusterConfig, ClusterError};
+use secrecy::ExposeSecret;
+use tempfile::TempDir;
+use tokio_postgres::{Client, Config, NoTls};
+
+/// A directory that the server's account can enter; `None` where PostgreSQL is missing.
+fn directory() -> Option<TempDir> {
+    if Binaries::find().is_err() {
+        bunbun_test::skip("no PostgreSQL server programs");
+        return None;
+    }
+    let directory = TempDir::new().expect("a temporary directory");
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("ours");
+    Some(directory)
+}
+
+fn config(directory: &TempDir) -> ClusterConfig {
+    let mut config = ClusterConfig::new(directory.path());
+    config.durable = false;
+    config
+}
+
+async fn connect(cluster: &Cluster) -> Client {
+    let config: Config = cluster
+        .superuser_url()
+        .expose_secret()
+        .parse()
+        .expect("a URL");
+    let (client, connection) = config.connect(NoTls).await.expect("the server answers");
+    bunbun_core::task::spawn("test", async move {
+        let _ = connection.await;
+    });
+    client
+}
+
+const STOP: Duration = Duration::from_secs(20);
+
+#[tokio::test]
+async fn a_restart_keeps_data_and_port() {
+    let Some(directory) = directory() else { return };
+    let cluster = Cluster::start(config(&directory)).await.expect("it starts");
+    let port = cluster.port();
+    let client = connect(&cluster).await;
+    client
+        .batch_execute("create table kept (n int); insert into kept values (7)")
+        .await
+        .expect("it is made");
+    let password = fs::metadata(directory.path().join("superuser.password")).expect("it is there");
+    assert_eq!(password.permissions().mode() & 0o777, 0o600);
+    drop(client);
+    cluster.stop(STOP).await.expect("it stops");
+
+    let cluster = Cluster::start(config(&directory))
+        .await
+        .expect("it starts again");
+    assert_eq!(cluster.port(), port);
+    assert!(!cluster.was_adopted());
+    let n: i32 = connect(&cluster)
+        .await
+        .query_one("select n from kept", &[])
+        .await
+        .expect("kept")
+        .get(0);
+    assert_eq!(n, 7);
+    cluster.stop(STOP).await.expect("it stops");
+}
+
+#[tokio::test]
+async fn a_second_owner_is_refused() {
+    let Some(directory) = directory() else { return };
+    let cluster = Cluster::start(config(&directory)).await.expect("it starts");
+    let error = Cluster::start(config(&directory))
+        .await
+        .expect_err("it is in use");
+    assert!(matches!(error, ClusterError::InUse(_)), "{error}");
+    cluster.stop(STOP).await.expect("it stops");
+}
+
+#[tokio::test]
+async fn a_server_that_outlived_its_owner_is_adopted_and_can_be_stopped() {
+    let Some(directory) = directory() else { return };
+    let cluster = Cluster::start(config(&directory)).await.expect("it starts");
+    let process = cluster.process_id();
+    let client = connect(&cluster).await;
+    // What the kernel leaves of a killed owner: a running server and no lock.
+    cluster.detach();
+
+    let adopted = Cluster::start(config(&directory))
+        .await
+        .expect("it is adopted");
+    assert!(adopted.was_adopted());
+    assert_eq!(adopted.process_id(), process);
+    client
+        .simple_query("select 1")
+        .await
+        .expect("the server was not restarted");
+    adopted.stop(STOP).await.expect("it stops");
+    assert!(client.simple_query("select 1").await.is_err());
+}
+
+#[tokio::test]
+async fn a_stale_pid_file_and_an_unfinished_initdb_do_not_stop_a_start() {
+    let Some(directory) = directory() else { return };
+    let unfinished = directory.path().join("data.unfinished");
+    fs::create_dir(&unfinished).expect("ours");
+    fs::write(unfinished.join("half"), "x").expect("ours");
+    let cluster = Cluster::start(config(&directory)).await.expect("it starts");
+    assert!(!unfinished.exists());
+    let process = cluster.process_id();
+    // SIGKILL leaves postmaster.pid behind.
+    let killed = std::process::Command::new("kill")
+        .args(["-9", &process.to_string()])
+        .status();
+    assert!(killed.expect("kill runs").success());
+    cluster.detach();
+    let cluster = start_patiently(&directory).await;
+    assert_ne!(cluster.process_id(), process);
+    cluster.stop(STOP).await.expect("it stops");
+}
+
+/// The killed server's own children need a moment to notice; until then its shared memory is in
+/// use and PostgreSQL refuses to start.
+async fn start_patiently(directory: &TempDir) -> Cluster {
+    let start = async {
+        loop {
+            match Cluster::start(config(directory)).await {
+                Ok(cluster) => return cluster,
+                Err(ClusterError::Program { .. }) => tokio::task::yield_now().await,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), start)
+        .await
+        .expect("it starts in the end")
+}
+
+#[tokio::test]
+async fn another_port_is_taken_when_the_old_one_is_busy() {
+    let Some(directory) = directory() else { return };
+    let cluster = Cluster::start(config(&directory)).await.expect("it starts");
+    let port = cluster.port();
+    cluster.stop(STOP).await.expect("it stops");
+    let squatter = std::net::TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
+    let cluster = Cluster::start(config(&directory)).await.expect("it starts");
+    assert_ne!(cluster.port(), port);
+    connect(&cluster).await;
+    drop(squatter);
+    cluster.stop(STOP).await.expect("it stops");
+}
+
+#[tokio::test]
+async fn urls_carry_any_name_and_password() {
+    let Some(directory) = directory() else { return };
+    let cluster = Cluster::start(config(&directory)).await.expect("it starts");
+    let client = connect(&cluster).await;
+    for statement in [
+        "create role \"a b/c@d\" login password 'p:/?#@ %+&'",
+        "create database \"d é/1\"",
+    ] {
+        client.batch_execute(statement).await.expect("it is made");
+    }
+    let url = cluster.url_for("d é/1", "a b/c@d", "p:/?#@ %+&");
+    let config: Config = url.expose_secret().parse().expect("a URL");
+    config.connect(NoTls).await.expect("it lets us in");
+    drop(client);
+    cluster.stop(STOP).await.expect("it stops");
+}

@@ -1,0 +1,92 @@
+//! PostgreSQL goes away and comes back.
+
+use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
+
+use bunbun_core::{Classify, Code};
+use bunbun_databases::postgres::{
+    cluster::{Binaries, Cluster, ClusterConfig},
+    health,
+    pool::{Pool, PoolConfig},
+    query::Request,
+};
+
+use super::{ask, refusal, value};
+
+#[tokio::test]
+async fn a_restart_of_postgresql_heals_by_itself() {
+    if Binaries::find().is_err() {
+        return bunbun_test::skip("no PostgreSQL server programs");
+    }
+    let directory = tempfile::TempDir::new().expect("a temporary directory");
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("ours");
+    let mut config = ClusterConfig::new(directory.path());
+    config.durable = false;
+    let cluster = Cluster::start(config.clone()).await.expect("it starts");
+    let pool = Pool::new(&PoolConfig::new(cluster.superuser_url())).expect("the URL is good");
+    ask(&pool, "create table t (a int)").await;
+    ask(&pool, "insert into t values (1)").await;
+    ask(&pool, "select a from t").await;
+    drop(pool.get().await.expect("a client"));
+    let healthy = health::check(&pool, Duration::from_secs(2))
+        .await
+        .expect("it answers");
+    assert!(healthy.version.starts_with("PostgreSQL "));
+
+    cluster
+        .stop(Duration::from_secs(20))
+        .await
+        .expect("it stops");
+    for sql in ["select a from t", "insert into t values (2)"] {
+        let error = refusal(&pool, sql).await;
+        assert_eq!(error.code(), Code::DatabaseUnavailable, "{sql}");
+    }
+    health::check(&pool, Duration::from_secs(2))
+        .await
+        .expect_err("it does not answer");
+
+    let cluster = Cluster::start(config).await.expect("it starts again");
+    assert_eq!(
+        value(&pool, "select a from t").await,
+        1,
+        "the first statement succeeds"
+    );
+    pool.get()
+        .await
+        .expect("a client")
+        .query_one("select 1", &[])
+        .await
+        .expect("it answers");
+    cluster
+        .stop(Duration::from_secs(20))
+        .await
+        .expect("it stops");
+}
+
+#[tokio::test]
+async fn connections_that_an_administrator_ends_are_replaced() {
+    let Some(database) = bunbun_test::TestDb::create().await else {
+        return;
+    };
+    let pool = database.pool_of(1);
+    let outside = database.superuser().await;
+    for sql in ["select 1", "insert into t values (1)", "select 1; select 1"] {
+        ask(&pool, "create table if not exists t (a int)").await;
+        ask(&pool, "select 1").await;
+        let process = value(&pool, "select pg_backend_pid()")
+            .await
+            .as_i64()
+            .expect("a number");
+        // Waits until the process is gone.
+        outside
+            .execute(
+                "select pg_terminate_backend($1::int8::int4, 10000)",
+                &[&process],
+            )
+            .await
+            .expect("it is ended");
+        assert!(
+            super::answer(&pool, &Request::new(sql)).await.is_ok(),
+            "{sql}"
+        );
+    }
+}

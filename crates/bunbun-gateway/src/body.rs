@@ -1,0 +1,226 @@
+//! The bodies that flow through the data plane: streamed with back-pressure, never held whole.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
+};
+
+use bunbun_http::{Body, BoxError, body::BodyTooLarge};
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::Sleep;
+
+/// A body, without an allocation where it is empty or there already.
+#[derive(Default)]
+pub enum EdgeBody {
+    /// No body.
+    #[default]
+    Empty,
+    /// All of it.
+    Full(Option<Bytes>),
+    /// From a socket.
+    Socket(Box<SocketBody>),
+    /// From a service in this process.
+    Boxed(Body),
+}
+
+impl EdgeBody {
+    /// A copy, where the body can be sent again.
+    pub fn replay(&self) -> Option<Self> {
+        match self {
+            Self::Empty => Some(Self::Empty),
+            Self::Full(bytes) => Some(Self::Full(bytes.clone())),
+            Self::Socket(_) | Self::Boxed(_) => None,
+        }
+    }
+
+    /// As the body of the process's own services.
+    pub fn into_boxed(self) -> Body {
+        match self {
+            Self::Boxed(body) => body,
+            other => Body::new(other),
+        }
+    }
+}
+
+impl HttpBody for EdgeBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match &mut *self {
+            Self::Empty => Poll::Ready(None),
+            Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Socket(body) => Pin::new(&mut **body).poll_frame(cx),
+            Self::Boxed(body) => Pin::new(body).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Full(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
+            Self::Socket(body) => body.is_end_stream(),
+            Self::Boxed(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Self::Socket(body) => body.incoming.size_hint(),
+            Self::Boxed(body) => body.size_hint(),
+        }
+    }
+}
+
+/// The body stopped coming.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("no data for {0:?}")]
+pub struct Stalled(pub Duration);
+
+/// When a body last moved, for whoever waits for what comes after it.
+#[derive(Debug)]
+pub struct Progress {
+    start: Instant,
+    last_ms: AtomicU64,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self { start: Instant::now(), last_ms: AtomicU64::new(0) }
+    }
+}
+
+impl Progress {
+    fn note(&self) {
+        let ms = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last_ms.store(ms, Ordering::Relaxed);
+    }
+
+    /// The moment of the last movement.
+    pub fn last(&self) -> Instant {
+        self.start + Duration::from_millis(self.last_ms.load(Ordering::Relaxed))
+    }
+}
+
+/// What is told when a body has ended well; used to give a connection back.
+pub trait OnEnd: Send {
+    /// The body's last frame has passed.
+    fn ended(&mut self);
+}
+
+/// A body from a socket, with a limit on its silence and size.
+pub struct SocketBody {
+    incoming: Incoming,
+    idle_timeout: Duration,
+    /// Armed only while the body is silent.
+    timer: Option<Pin<Box<Sleep>>>,
+    limit: u64,
+    seen: u64,
+    progress: Option<Arc<Progress>>,
+    on_end: Option<Box<dyn OnEnd>>,
+}
+
+impl SocketBody {
+    /// Limits a body's silence.
+    pub fn new(incoming: Incoming, idle_timeout: Duration) -> Self {
+        Self {
+            incoming,
+            idle_timeout,
+            timer: None,
+            limit: u64::MAX,
+            seen: 0,
+            progress: None,
+            on_end: None,
+        }
+    }
+
+    /// Limits its size in bytes.
+    #[must_use]
+    pub fn with_limit(mut self, limit: Option<u64>) -> Self {
+        self.limit = limit.unwrap_or(u64::MAX);
+        self
+    }
+
+    /// Reports when it moves.
+    #[must_use]
+    pub fn with_progress(mut self, progress: Arc<Progress>) -> Self {
+        self.progress = Some(progress);
+        self
+    }
+
+    /// Reports when it has ended well.
+    #[must_use]
+    pub fn with_on_end(mut self, on_end: Box<dyn OnEnd>) -> Self {
+        self.on_end = Some(on_end);
+        self
+    }
+
+    /// Reports the end now.
+    pub fn end(&mut self) {
+        if let Some(mut on_end) = self.on_end.take() {
+            on_end.ended();
+        }
+    }
+
+    fn stalled(&mut self, cx: &mut Context<'_>) -> Poll<Stalled> {
+        let timeout = self.idle_timeout;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+        timer.as_mut().poll(cx).map(|()| Stalled(timeout))
+    }
+}
+
+impl HttpBody for SocketBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) else {
+            let stalled = ready!(self.stalled(cx));
+            return Poll::Ready(Some(Err(stalled.into())));
+        };
+        self.timer = None;
+        let frame = match frame {
+            None => {
+                self.end();
+                return Poll::Ready(None);
+            }
+            Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
+            Some(Ok(frame)) => frame,
+        };
+        self.seen += frame.data_ref().map_or(0, |data| data.len() as u64);
+        if self.seen > self.limit {
+            return Poll::Ready(Some(Err(BodyTooLarge { limit: self.limit }.into())));
+        }
+        if let Some(progress) = &self.progress {
+            progress.note();
+        }
+        if self.incoming.is_end_stream() {
+            self.end();
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}

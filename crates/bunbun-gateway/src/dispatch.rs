@@ -1,0 +1,297 @@
+//! The fifth phase: sends an admitted request where its route leads.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bunbun_core::{config::gateway::RateLimitBy, shutdown::Shutdown, task};
+use bunbun_http::{RequestContext, body::Embedded};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode,
+    header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, UPGRADE},
+    uri::PathAndQuery,
+};
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use hyper::{body::Incoming, upgrade::OnUpgrade};
+use rand::Rng;
+use tokio::sync::Semaphore;
+
+use crate::{
+    body::{EdgeBody, Progress, SocketBody},
+    headers,
+    refusal::Refusal,
+    route::{HostRule, Route, Target, X_FORWARDED_PREFIX},
+    slot::Filling,
+    tunnel,
+    upstream::{Lease, SendOptions, Upstream},
+};
+
+/// Largest body that is held for a retry or a mirror.
+const MAX_REPLAY: u64 = 64 * 1024;
+
+/// An admitted request.
+pub(crate) struct Dispatch<'d> {
+    pub(crate) route: &'d Arc<Route>,
+    pub(crate) context: RequestContext,
+    pub(crate) shard: usize,
+    pub(crate) upgrade: Option<Upgrade>,
+    pub(crate) shutdown: &'d Shutdown,
+    pub(crate) mirrors: &'d Arc<Semaphore>,
+    pub(crate) body_timeout: Duration,
+    /// What keeps the caller on one side of a split.
+    pub(crate) sticky: Option<u64>,
+}
+
+/// A client that asked for another protocol.
+pub(crate) struct Upgrade {
+    pub(crate) protocol: HeaderValue,
+    pub(crate) client: OnUpgrade,
+}
+
+/// An answer, and how long the service took to begin it.
+pub(crate) struct Dispatched {
+    pub(crate) response: Response<EdgeBody>,
+    pub(crate) upstream: Option<Duration>,
+}
+
+impl Dispatch<'_> {
+    pub(crate) async fn run(
+        self,
+        request: Request<Incoming>,
+    ) -> Result<Dispatched, (Refusal, Option<Box<dyn std::error::Error + Send + Sync>>)> {
+        let upstream = match &self.route.target {
+            Target::Respond { status, body, content_type } => {
+                let mut response = Response::new(EdgeBody::Full(Some(body.clone())));
+                *response.status_mut() = *status;
+                response.headers_mut().insert(CONTENT_TYPE, content_type.clone());
+                return Ok(Dispatched { response, upstream: None });
+            }
+            Target::Slot(slot) => match &slot.filling {
+                Filling::Embedded(service) => return self.call(service, request).await.map_err(|r| (r, None)),
+                Filling::Remote(upstream) => upstream,
+                Filling::Empty => return Err((Refusal::EmptySlot(slot.name.to_string().into()), None)),
+            },
+            Target::Upstream(upstream) => upstream,
+            Target::Split(sides) => self.side(sides),
+        };
+        let upstream = Arc::clone(upstream);
+        self.proxy(&upstream, request).await
+    }
+
+    fn side<'s>(&self, sides: &'s [(u8, Arc<Upstream>)]) -> &'s Arc<Upstream> {
+        let point = match self.sticky {
+            Some(hash) => u8::try_from(hash % 100).unwrap_or(0),
+            None => rand::rng().random_range(0..100),
+        };
+        let side = sides.iter().find(|(end, _)| point < *end).or(sides.last());
+        &side.expect("a compiled split has sides that add up to 100").1
+    }
+
+    /// Calls a service in this process.
+    async fn call(
+        self,
+        service: &Arc<dyn Embedded>,
+        request: Request<Incoming>,
+    ) -> Result<Dispatched, Refusal> {
+        let (mut parts, incoming) = request.into_parts();
+        self.route.request_rules.apply(&mut parts.headers);
+        let body = self.client_body(incoming, None)?;
+        parts.extensions = http::Extensions::new();
+        parts.extensions.insert(self.context);
+        let request = Request::from_parts(parts, body.into_boxed());
+        let started = Instant::now();
+        let answering = service.call(request);
+        let response = tokio::time::timeout(self.route.first_byte_timeout, answering)
+            .await
+            .map_err(|_| Refusal::UpstreamTimeout)?;
+        let response = response.map(EdgeBody::Boxed);
+        Ok(Dispatched { response, upstream: Some(started.elapsed()) })
+    }
+
+    /// The client's body with its limits.
+    fn client_body(
+        &self,
+        incoming: Incoming,
+        progress: Option<Arc<Progress>>,
+    ) -> Result<EdgeBody, Refusal> {
+        if incoming.is_end_stream() {
+            return Ok(EdgeBody::Empty);
+        }
+        let limit = self.route.max_body_bytes;
+        if limit.is_some_and(|limit| incoming.size_hint().lower() > limit) {
+            return Err(Refusal::BodyTooLarge);
+        }
+        let mut body = SocketBody::new(incoming, self.body_timeout).with_limit(limit);
+        if let Some(progress) = progress {
+            body = body.with_progress(progress);
+        }
+        Ok(EdgeBody::Socket(Box::new(body)))
+    }
+
+    /// Sends the request upstream.
+    async fn proxy(
+        mut self,
+        upstream: &Arc<Upstream>,
+        request: Request<Incoming>,
+    ) -> Result<Dispatched, (Refusal, Option<Box<dyn std::error::Error + Send + Sync>>)> {
+        let (mut parts, incoming) = request.into_parts();
+        let progress = (!incoming.is_end_stream()).then(Arc::<Progress>::default);
+        let body = self.client_body(incoming, progress.clone()).map_err(|refusal| (refusal, None))?;
+        let body = self.hold_small(body, &parts.headers).await.map_err(|refusal| (refusal, None))?;
+        let upgrade = self.upgrade.take();
+        if let Some(upgrade) = &upgrade {
+            parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            parts.headers.insert(UPGRADE, upgrade.protocol.clone());
+        }
+        if let HostRule::Fixed(host) = &self.route.host {
+            parts.headers.insert(HOST, host.clone());
+        } else if self.route.host == HostRule::Preserve
+            && let Some(host) = parts.uri.authority().and_then(|a| HeaderValue::try_from(a.as_str()).ok())
+        {
+            parts.headers.insert(HOST, host);
+        }
+        if let Some(prefix) = &self.route.forwarded_prefix {
+            parts.headers.insert(X_FORWARDED_PREFIX, prefix.clone());
+        }
+        self.route.request_rules.apply(&mut parts.headers);
+        let mut request = Request::new(body);
+        *request.method_mut() = parts.method;
+        *request.headers_mut() = parts.headers;
+        *request.uri_mut() = parts.uri;
+        self.mirror(&request);
+        let options = SendOptions {
+            shard: self.shard,
+            first_byte_timeout: self.route.first_byte_timeout,
+            retries: self.route.retries,
+            upgrade: upgrade.is_some(),
+            keep_host: self.route.host != HostRule::Upstream,
+            progress,
+        };
+        let started = Instant::now();
+        let (response, lease) =
+            upstream.send(request, &options).await.map_err(|error| (error.refusal, error.cause))?;
+        let took = started.elapsed();
+        let response = match upgrade {
+            Some(upgrade) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                self.switch(upgrade, response, lease)
+            }
+            _ if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                return Err((Refusal::UpstreamFailed, None));
+            }
+            _ => self.answer(response, lease),
+        };
+        Ok(Dispatched { response, upstream: Some(took) })
+    }
+
+    /// Holds a small body whole where a retry or a mirror may need it again.
+    async fn hold_small(&self, body: EdgeBody, headers: &HeaderMap) -> Result<EdgeBody, Refusal> {
+        let wanted = self.route.retries > 0 || self.route.mirror.is_some();
+        let small = headers.contains_key(CONTENT_LENGTH)
+            && body.size_hint().exact().is_some_and(|length| length <= MAX_REPLAY);
+        if !(wanted && small) || matches!(body, EdgeBody::Empty) {
+            return Ok(body);
+        }
+        match body.collect().await {
+            Ok(collected) => Ok(EdgeBody::Full(Some(collected.to_bytes()))),
+            Err(error) if error.is::<crate::body::Stalled>() => Err(Refusal::BodyTimeout),
+            Err(_) => Err(Refusal::BadRequest("the body broke off")),
+        }
+    }
+
+    /// Sends a copy to the mirror; nobody waits for it, and few are under way at once.
+    fn mirror(&self, request: &Request<EdgeBody>) {
+        let Some(mirror) = &self.route.mirror else { return };
+        let Some(body) = request.body().replay() else { return };
+        let Ok(permit) = Arc::clone(self.mirrors).try_acquire_owned() else { return };
+        let mut copy = Request::new(body);
+        *copy.method_mut() = request.method().clone();
+        *copy.uri_mut() = request.uri().clone();
+        *copy.headers_mut() = request.headers().clone();
+        copy.headers_mut().remove(UPGRADE);
+        copy.headers_mut().remove(CONNECTION);
+        let (mirror, options) = (Arc::clone(mirror), SendOptions {
+            shard: self.shard,
+            first_byte_timeout: self.route.first_byte_timeout,
+            retries: 0,
+            upgrade: false,
+            keep_host: self.route.host != HostRule::Upstream,
+            progress: None,
+        });
+        let idle_timeout = self.route.idle_timeout;
+        task::spawn_quiet(async move {
+            let _permit = permit;
+            if let Ok((response, lease)) = mirror.send(copy, &options).await {
+                let body = SocketBody::new(response.into_body(), idle_timeout).with_on_end(Box::new(lease));
+                let mut body = EdgeBody::Socket(Box::new(body));
+                while let Some(Ok(_)) = body.frame().await {}
+            }
+        });
+    }
+
+    /// Passes an answer on.
+    fn answer(&self, response: Response<Incoming>, lease: Lease) -> Response<EdgeBody> {
+        let (mut parts, incoming) = response.into_parts();
+        strip_connection_headers(&mut parts.headers);
+        let body = SocketBody::new(incoming, self.route.idle_timeout);
+        let mut body = body.with_on_end(Box::new(lease));
+        if body.is_end_stream() {
+            body.end();
+            return Response::from_parts(parts, EdgeBody::Empty);
+        }
+        Response::from_parts(parts, EdgeBody::Socket(Box::new(body)))
+    }
+
+    /// Turns both connections into a tunnel.
+    fn switch(&self, upgrade: Upgrade, mut response: Response<Incoming>, lease: Lease) -> Response<EdgeBody> {
+        let upstream = hyper::upgrade::on(&mut response);
+        tunnel::open(upgrade.client, upstream, self.route.idle_timeout, self.shutdown.clone(), lease);
+        let (mut parts, _) = response.into_parts();
+        let protocol = parts.headers.remove(UPGRADE).unwrap_or(upgrade.protocol);
+        strip_connection_headers(&mut parts.headers);
+        parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        parts.headers.insert(UPGRADE, protocol);
+        Response::from_parts(parts, EdgeBody::Empty)
+    }
+}
+
+/// Removes the answer's hop-by-hop headers; what the upstream nominates goes without complaint,
+/// except the body's length.
+fn strip_connection_headers(headers: &mut HeaderMap) {
+    if let Some(value) = headers.remove(CONNECTION) {
+        for name in value.to_str().unwrap_or_default().split(',').map(str::trim) {
+            if let Ok(name) = HeaderName::try_from(name)
+                && !matches!(name.as_str(), "content-length" | "close" | "keep-alive")
+            {
+                headers.remove(name);
+            }
+        }
+    }
+    let _ = headers::remove_hop_by_hop(headers);
+}
+
+/// The target of a request, rewritten.
+pub(crate) fn target(path: &str, query: Option<&str>) -> Result<PathAndQuery, Refusal> {
+    let target = match query {
+        Some(query) => PathAndQuery::try_from(format!("{path}?{query}")),
+        None => PathAndQuery::try_from(path),
+    };
+    target.map_err(|_| Refusal::BadRequest("the path cannot be sent"))
+}
+
+/// What keeps a caller on one side of a split.
+pub(crate) fn sticky_hash(
+    by: Option<RateLimitBy>,
+    context: &RequestContext,
+    key: Option<&str>,
+) -> Option<u64> {
+    let value = match by? {
+        RateLimitBy::User => context.caller.as_ref().and_then(|caller| caller.user().map(str::to_owned)),
+        RateLimitBy::Key => key.map(str::to_owned),
+        RateLimitBy::Ip => None,
+    };
+    let value = value.unwrap_or_else(|| context.client_ip.to_string());
+    let digest = bunbun_core::secret::digest(value.as_bytes());
+    Some(u64::from_be_bytes(digest[..8].try_into().unwrap_or_default()))
+}

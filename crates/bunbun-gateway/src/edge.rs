@@ -1,0 +1,425 @@
+//! The life of a request: accept → normalise → identify → admit → dispatch → finish.
+
+use std::{net::IpAddr, sync::Arc, time::{Duration, Instant}};
+
+use arc_swap::ArcSwap;
+use bunbun_core::{
+    config::Dialect,
+    project::{KeyRole, ProjectResolver},
+    shutdown::Shutdown,
+};
+use bunbun_http::{ApiError, RequestContext, RequestId, security_headers};
+use http::{
+    HeaderName, HeaderValue, Request, Response, Uri,
+    header::{AUTHORIZATION, HOST},
+    request::Parts,
+};
+use hyper::body::{Body as _, Incoming};
+use ipnet::IpNet;
+use tokio::sync::Semaphore;
+
+use crate::{
+    accept::io::Wire,
+    access_log::AccessLog,
+    admit::{Admission, BasicCredentials},
+    body::EdgeBody,
+    cache::ResponseCache,
+    cors::{Cors, Grant},
+    dialect::{self, Asked},
+    dispatch::{self, Dispatch, Dispatched, Upgrade},
+    explain::{Refusals, Refused},
+    finish::{FinishBody, Record},
+    headers::{self, Forwarding, TRACEPARENT},
+    identify::{self, Key},
+    path,
+    rate_limit::Decision,
+    refusal::Refusal,
+    route::{Route, RouteTable},
+};
+
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+/// Most mirrored requests under way at once.
+const MAX_MIRRORS: usize = 256;
+
+/// What is swapped as a whole when the configuration is read again.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// The routes.
+    pub table: RouteTable,
+    /// Whose answers to imitate.
+    pub dialect: Dialect,
+    /// Cross-origin rules.
+    pub cors: Cors,
+}
+
+/// What an edge is made of, beside its routes.
+pub struct EdgeConfig {
+    /// Finds projects.
+    pub projects: Arc<dyn ProjectResolver>,
+    /// The dashboard's credentials.
+    pub basic: BasicCredentials,
+    /// Networks whose `X-Forwarded-*` are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Domain whose labels are project references.
+    pub base_domain: Option<String>,
+    /// Longest silence in a request's body.
+    pub body_timeout: Duration,
+    /// Where requests are logged.
+    pub log: Option<Arc<AccessLog>>,
+    /// Ends tunnels.
+    pub shutdown: Shutdown,
+}
+
+/// The edge: one per process, shared by all workers.
+pub struct Edge {
+    snapshot: ArcSwap<Snapshot>,
+    /// What does not change while it runs.
+    pub config: EdgeConfig,
+    cache: ResponseCache,
+    mirrors: Arc<Semaphore>,
+    /// What was refused lately, for `explain`.
+    pub refusals: Refusals,
+}
+
+/// One client connection.
+#[derive(Debug)]
+pub struct Peer {
+    /// The peer's address.
+    pub ip: IpAddr,
+    /// The same as a header value.
+    pub ip_header: HeaderValue,
+    /// Whether its `X-Forwarded-*` are believed.
+    pub trusted: bool,
+    /// `http` or `https`.
+    pub scheme: &'static str,
+    /// The port it connected to.
+    pub local_port: u16,
+    /// Which worker serves it.
+    pub shard: usize,
+    /// What the head check says; `None` for HTTP/2.
+    pub wire: Option<Arc<Wire>>,
+}
+
+/// What is found out about a request on its way.
+struct Exchange<'e> {
+    edge: &'e Edge,
+    snapshot: &'e Snapshot,
+    peer: &'e Peer,
+    record: &'e mut Record,
+    grant: Grant,
+    decision: Option<Decision>,
+    cause: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Edge {
+    /// An edge.
+    #[must_use]
+    pub fn new(snapshot: Snapshot, config: EdgeConfig) -> Self {
+        Self {
+            snapshot: ArcSwap::from_pointee(snapshot),
+            config,
+            cache: ResponseCache::default(),
+            mirrors: Arc::new(Semaphore::new(MAX_MIRRORS)),
+            refusals: Refusals::default(),
+        }
+    }
+
+    /// Puts another snapshot in place; requests under way keep theirs.
+    pub fn swap(&self, snapshot: Snapshot) {
+        self.snapshot.store(Arc::new(snapshot));
+        self.cache.clear();
+    }
+
+    /// The snapshot in use.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// Whether an address is a trusted proxy's.
+    #[must_use]
+    pub fn is_trusted(&self, ip: IpAddr) -> bool {
+        self.config.trusted_proxies.iter().any(|net| net.contains(&ip))
+    }
+
+    /// Handles one request.
+    pub async fn handle(&self, peer: &Peer, request: Request<Incoming>) -> Response<FinishBody> {
+        let snapshot = self.snapshot.load_full();
+        let mut record = Box::new(self.record(peer, &request));
+        let asked = Asked::of(&request, peer.scheme);
+        let mut exchange = Exchange {
+            edge: self,
+            snapshot: &snapshot,
+            peer,
+            record: &mut record,
+            grant: Grant::Silent,
+            decision: None,
+            cause: None,
+        };
+        let outcome = exchange.run(request).await;
+        let mut response = match outcome {
+            Ok(response) => response,
+            Err(refusal) => exchange.refuse(&refusal, &asked),
+        };
+        exchange.mark(&mut response);
+        if let Some(wire) = &peer.wire {
+            wire.decide_upgrade(response.status() == http::StatusCode::SWITCHING_PROTOCOLS);
+        }
+        record.status = response.status().as_u16();
+        response.map(|body| FinishBody::new(body, record))
+    }
+
+    fn record(&self, peer: &Peer, request: &Request<Incoming>) -> Record {
+        let headers = request.headers();
+        let request_id = RequestId::from_client(headers.get(RequestId::HEADER));
+        Record {
+            started: Instant::now(),
+            method: request.method().clone(),
+            path: String::new(),
+            traceparent: traceparent(headers.get(TRACEPARENT)),
+            request_id,
+            client_ip: headers::client_ip(headers, peer.ip, |ip| self.is_trusted(ip)),
+            project: None,
+            route: None,
+            key: None,
+            refusal: None,
+            upstream: None,
+            status: 0,
+            bytes: 0,
+            log: self.config.log.clone(),
+        }
+    }
+}
+
+impl Exchange<'_> {
+    async fn run(&mut self, mut request: Request<Incoming>) -> Result<Response<EdgeBody>, Refusal> {
+        // Accept.
+        if let Some(fault) = self.peer.wire.as_ref().and_then(|wire| wire.next_request()) {
+            return Err(Refusal::Head(fault));
+        }
+        let upgrade = self.upgrade(&mut request);
+        let (mut parts, incoming) = request.into_parts();
+        let bad = Refusal::BadRequest;
+        headers::host(&parts).map_err(bad)?;
+        if parts.method == http::Method::CONNECT {
+            return Err(bad("CONNECT is for forward proxies"));
+        }
+        headers::remove_hop_by_hop(&mut parts.headers).map_err(bad)?;
+
+        // Normalise.
+        let raw = parts.uri.path().to_owned();
+        let path = path::normalise(if raw == "*" { "/" } else { &raw }).map_err(|e| bad(e.0))?;
+
+        // Identify.
+        let host = headers::host(&parts).map_err(bad)?.to_owned();
+        let edge = self.edge;
+        let (project, path) =
+            identify::project(&edge.config, &host, path)?;
+        self.record.project = Some(project.reference.clone());
+        self.record.path = path.clone().into_owned();
+        let route = self.snapshot.table.find(&host, &path, &parts.method).ok_or(Refusal::NoRoute)?;
+        self.record.route = Some(Arc::clone(route));
+        let key = Key::find(&project, &parts.headers, parts.uri.query());
+        self.record.key = key.log_name();
+
+        // Admit.
+        let mut admission =
+            Admission::new(route, &project, &key, &parts.headers, self.record.client_ip);
+        admission.check_address()?;
+        self.grant = self.snapshot.cors.grant(route.cors, &parts.headers);
+        if let Some(preflight) = self.snapshot.cors.preflight(&self.grant, &parts.method, &parts.headers) {
+            return Ok(preflight.map(EdgeBody::Boxed));
+        }
+        admission.check_credential(&edge.config.basic)?;
+        self.decision = admission.count().await;
+        if self.decision.as_ref().is_some_and(|decision| !decision.allowed) {
+            return Err(Refusal::RateLimited);
+        }
+        let caller = admission.caller.take();
+
+        // Dispatch.
+        let role = key.role().map(KeyRole::as_str);
+        let context = RequestContext {
+            request_id: self.record.request_id.clone(),
+            project: Arc::clone(&project),
+            client_ip: self.record.client_ip,
+            caller,
+        };
+        let cached = ResponseCache::key(route, &parts, project.reference.as_str(), &host, role);
+        if let Some(hit) = cached.as_ref().and_then(|key| edge.cache.get(key)) {
+            return Ok(hit);
+        }
+        self.prepare(route, &key, &path, &mut parts)?;
+        let dispatch = Dispatch {
+            route,
+            sticky: dispatch::sticky_hash(route.sticky, &context, role),
+            context,
+            shard: self.peer.shard,
+            upgrade,
+            shutdown: &edge.config.shutdown,
+            mirrors: &edge.mirrors,
+            body_timeout: edge.config.body_timeout,
+        };
+        let dispatched = dispatch.run(Request::from_parts(parts, incoming)).await;
+        let Dispatched { mut response, upstream } = dispatched.map_err(|(refusal, cause)| {
+            self.cause = cause;
+            refusal
+        })?;
+        self.record.upstream = upstream;
+        route.response_rules.apply(response.headers_mut());
+        if let (Some(key), Some(ttl)) = (cached, route.cache_ttl) {
+            response = edge.cache.keep(key, ttl, response).await;
+        }
+        Ok(response)
+    }
+
+    /// A client's wish for another protocol; only HTTP/1 requests without a body can have it.
+    fn upgrade(&self, request: &mut Request<Incoming>) -> Option<Upgrade> {
+        self.peer.wire.as_ref()?;
+        let protocol = headers::upgrade_protocol(request.headers())?;
+        request
+            .body()
+            .is_end_stream()
+            .then(|| Upgrade { protocol, client: hyper::upgrade::on(request) })
+    }
+
+    /// Makes the request the upstream's: path, keys, and what it is told of the client.
+    fn prepare(
+        &self,
+        route: &Route,
+        key: &Key<'_>,
+        path: &str,
+        parts: &mut Parts,
+    ) -> Result<(), Refusal> {
+        let query = parts.uri.query().map(|query| key.translate_query(route.keys, query));
+        let target = dispatch::target(&route.upstream_path(path), query.as_deref())?;
+        let host = match parts.headers.get(HOST) {
+            Some(host) => Some(host.clone()),
+            None => parts.uri.authority().and_then(|a| HeaderValue::try_from(a.as_str()).ok()),
+        };
+        parts.uri = Uri::from(target);
+        headers::remove_claims(&mut parts.headers);
+        key.translate(route.keys, &mut parts.headers);
+        if route.access == bunbun_core::config::gateway::Access::Basic {
+            parts.headers.remove(AUTHORIZATION);
+        }
+        if let (true, Some(host)) = (!parts.headers.contains_key(HOST), &host) {
+            parts.headers.insert(HOST, host.clone());
+        }
+        headers::forward(&mut parts.headers, &Forwarding {
+            client_ip: self.record.client_ip,
+            peer: &self.peer.ip_header,
+            trusted: self.peer.trusted,
+            scheme: self.peer.scheme,
+            port: self.peer.local_port,
+            host: host.as_ref(),
+            request_id: &self.record.request_id,
+            traceparent: &self.record.traceparent,
+        });
+        if self.snapshot.dialect == Dialect::Kong3 {
+            parts.headers.insert(dialect::X_KONG_REQUEST_ID, self.record.request_id.as_header().clone());
+        }
+        Ok(())
+    }
+
+    /// Renders a refusal in the dialect, or in our own envelope on our own routes.
+    fn refuse(&mut self, refusal: &Refusal, asked: &Asked) -> Response<EdgeBody> {
+        self.record.refusal = Some(refusal.label());
+        crate::metrics::count_refusal(refusal.label());
+        let cause = self.cause.take();
+        if refusal.source() == crate::refusal::Source::Upstream {
+            let error = cause.as_deref().map(|cause| bunbun_core::error::chain(cause));
+            let route = self.record.route.as_ref().map(|route| route.name.to_string());
+            tracing::warn!(request_id = %self.record.request_id, route, reason = refusal.label(), error, "upstream failed");
+        }
+        let own = self.record.route.as_ref().is_some_and(|route| route.own);
+        let response = if own {
+            let message = refusal.explanation().into_owned();
+            let error = ApiError::new(refusal.code(), message);
+            let mut response = error.render(&self.record.request_id);
+            *response.status_mut() = refusal.status();
+            security_headers::apply(response.headers_mut());
+            response
+        } else {
+            dialect::render(self.snapshot.dialect, refusal, asked, &self.record.request_id)
+        };
+        self.edge.refusals.remember(Refused {
+            request_id: self.record.request_id.as_str().to_owned(),
+            method: self.record.method.to_string(),
+            path: match self.record.path.as_str() {
+                "" => asked.uri.path().to_owned(),
+                path => path.to_owned(),
+            },
+            project: self.record.project.as_ref().map_or_else(String::new, ToString::to_string),
+            route: self.record.route.as_ref().map(|route| route.name.to_string()),
+            status: response.status().as_u16(),
+            refusal: refusal.clone(),
+        });
+        response.map(EdgeBody::Boxed)
+    }
+
+    /// The headers that every answer gets.
+    fn mark(&self, response: &mut Response<EdgeBody>) {
+        let total = self.record.started.elapsed();
+        let upstream = self.record.upstream;
+        let status = response.status();
+        let headers = response.headers_mut();
+        headers.insert(RequestId::HEADER, self.record.request_id.as_header().clone());
+        self.snapshot.cors.mark(&self.grant, headers);
+        if let Some(decision) = &self.decision {
+            decision.write(headers);
+        }
+        if status == http::StatusCode::SWITCHING_PROTOCOLS {
+            return;
+        }
+        let own = self.record.route.as_ref().is_some_and(|route| route.own);
+        let gateway = total.saturating_sub(upstream.unwrap_or_default());
+        if let (Some(upstream), false) = (upstream, own) {
+            let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+            dialect::mark_proxied(
+                self.snapshot.dialect,
+                headers,
+                &self.record.request_id,
+                millis(upstream),
+                millis(gateway),
+            );
+        }
+        headers.append(SERVER_TIMING, server_timing(gateway, upstream));
+    }
+}
+
+fn server_timing(gateway: Duration, upstream: Option<Duration>) -> HeaderValue {
+    use std::io::Write as _;
+    let mut text = Vec::with_capacity(48);
+    let tenths = |duration: Duration| {
+        let micros = duration.as_micros();
+        (micros / 1000, micros % 1000 / 10)
+    };
+    let (ms, hundredths) = tenths(gateway);
+    let _ = write!(text, "gateway;dur={ms}.{hundredths:02}");
+    if let Some(upstream) = upstream {
+        let (ms, hundredths) = tenths(upstream);
+        let _ = write!(text, ", upstream;dur={ms}.{hundredths:02}");
+    }
+    HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).expect("digits and letters are a header value")
+}
+
+/// The client's trace context where it is well-formed, else a new one.
+fn traceparent(given: Option<&HeaderValue>) -> HeaderValue {
+    let well_formed = |value: &&HeaderValue| {
+        let bytes = value.as_bytes();
+        let hex = |range: std::ops::Range<usize>| {
+            bytes[range.clone()].iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+                && bytes[range].iter().any(|b| *b != b'0')
+        };
+        bytes.len() == 55 && bytes.starts_with(b"00-") && bytes[35] == b'-' && bytes[52] == b'-'
+            && hex(3..35) && hex(36..52)
+            && bytes[53..].iter().all(u8::is_ascii_hexdigit)
+    };
+    if let Some(value) = given.filter(well_formed) {
+        return value.clone();
+    }
+    let (trace, span): (u128, u64) = (rand::random(), rand::random());
+    let text = format!("00-{trace:032x}-{span:016x}-00");
+    HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).expect("hexadecimal is a header value")
+}

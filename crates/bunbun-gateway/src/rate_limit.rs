@@ -1,0 +1,365 @@
+//! Rate limits by GCRA (the leaky bucket that spreads a window's requests evenly): in memory, or
+//! in Redis where nodes share it. When Redis is away the node's own memory decides, and a metric
+//! counts it.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, RandomState},
+    num::NonZeroU32,
+    sync::Arc,
+    time::Duration,
+};
+
+use bunbun_core::config::gateway::{QuotaConfig, RateLimitBy, RateLimitConfig};
+use governor::{
+    Quota, RateLimiter,
+    clock::{Clock, DefaultClock},
+    middleware::StateInformationMiddleware,
+    state::keyed::DashMapStateStore,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, header::RETRY_AFTER};
+use parking_lot::Mutex;
+use redis::aio::ConnectionManager;
+use tokio::sync::OnceCell;
+
+type Memory = RateLimiter<u64, DashMapStateStore<u64>, DefaultClock, StateInformationMiddleware>;
+
+/// How long Redis may take before memory decides.
+const REDIS_TIMEOUT: Duration = Duration::from_millis(50);
+
+/// GCRA in one atomic step: the theoretical arrival time lies in the key, in microseconds of
+/// Redis's own clock. Returns whether it is allowed, what remains, and the microseconds until one
+/// more is allowed and until all are.
+const SCRIPT: &str = r"
+local emission, limit = tonumber(ARGV[1]), tonumber(ARGV[2])
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local tat = math.max(tonumber(redis.call('GET', KEYS[1]) or now), now)
+local burst = emission * limit
+local after = tat + emission
+if after - now > burst then
+  return {0, 0, after - now - burst, tat - now}
+end
+redis.call('SET', KEYS[1], string.format('%.0f', after), 'PX', math.ceil((after - now) / 1000) + 1000)
+return {1, math.floor((burst - (after - now)) / emission), 0, after - now}
+";
+
+/// What a caller is counted by.
+#[derive(Debug, Clone, Copy)]
+pub struct Counted<'r> {
+    /// The client's address.
+    pub ip: std::net::IpAddr,
+    /// The role or name of a valid key.
+    pub key: Option<&'r str>,
+    /// The user of a verified token.
+    pub user: Option<&'r str>,
+}
+
+/// What the policy decided, and what the headers say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// Whether the request may pass.
+    pub allowed: bool,
+    /// The quota.
+    pub limit: u32,
+    /// Requests left in it.
+    pub remaining: u32,
+    /// When all of the quota is there again.
+    pub reset: Duration,
+    /// When one more request will be allowed; zero where one is.
+    pub retry_after: Duration,
+    window: Duration,
+    policy: Arc<str>,
+}
+
+/// A named policy.
+pub struct Policy {
+    name: Arc<str>,
+    by: RateLimitBy,
+    standard: Counter,
+    anonymous: Option<Counter>,
+    hasher: RandomState,
+    redis: Option<Arc<Shared>>,
+}
+
+impl std::fmt::Debug for Policy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Policy({})", self.name)
+    }
+}
+
+struct Counter {
+    limit: u32,
+    window: Duration,
+    memory: Memory,
+}
+
+impl Counter {
+    fn new(limit: u32, window: Duration) -> Result<Self, String> {
+        let burst = NonZeroU32::new(limit).ok_or("limit must be at least 1")?;
+        let quota = Quota::with_period(window / limit)
+            .filter(|_| window >= Duration::from_millis(1))
+            .ok_or("window must be at least 1ms")?
+            .allow_burst(burst);
+        let memory = RateLimiter::dashmap(quota).with_middleware::<StateInformationMiddleware>();
+        Ok(Self { limit, window, memory })
+    }
+
+    fn emission(&self) -> Duration {
+        self.window / self.limit
+    }
+
+    fn decide_in_memory(&self, key: u64) -> (bool, u32, Duration, Duration) {
+        match self.memory.check_key(&key) {
+            Ok(state) => {
+                let remaining = state.remaining_burst_capacity();
+                let reset = self.emission() * self.limit.saturating_sub(remaining);
+                (true, remaining, Duration::ZERO, reset)
+            }
+            Err(not_until) => {
+                let wait = not_until.wait_time_from(DefaultClock::default().now());
+                (false, 0, wait, self.window)
+            }
+        }
+    }
+}
+
+impl Policy {
+    fn new(name: &str, config: &RateLimitConfig, redis: Option<Arc<Shared>>) -> Result<Self, String> {
+        let anonymous = match &config.anonymous {
+            Some(QuotaConfig { limit, window }) => Some(Counter::new(*limit, window.0)?),
+            None => None,
+        };
+        Ok(Self {
+            name: name.into(),
+            by: config.by,
+            standard: Counter::new(config.limit, config.window.0)?,
+            anonymous,
+            hasher: RandomState::new(),
+            redis,
+        })
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it counts by.
+    #[must_use]
+    pub const fn by(&self) -> RateLimitBy {
+        self.by
+    }
+
+    /// Counts a request and decides.
+    pub async fn decide(&self, counted: Counted<'_>) -> Decision {
+        let has_credential = counted.key.is_some() || counted.user.is_some();
+        let (counter, kind) = match &self.anonymous {
+            Some(anonymous) if !has_credential => (anonymous, "ip"),
+            _ => (&self.standard, "std"),
+        };
+        let ip;
+        let (what, value) = match (self.by, counted.user, counted.key) {
+            (RateLimitBy::User | RateLimitBy::Key, Some(user), _) if has_credential => ("user", user),
+            (RateLimitBy::Key, None, Some(key)) => ("key", key),
+            _ => {
+                ip = counted.ip.to_string();
+                ("ip", ip.as_str())
+            }
+        };
+        let shared = match &self.redis {
+            Some(redis) => redis.decide(&self.name, kind, what, value, counter).await,
+            None => None,
+        };
+        let (allowed, remaining, retry_after, reset) = shared
+            .unwrap_or_else(|| counter.decide_in_memory(self.hasher.hash_one((kind, what, value))));
+        let (limit, window) = (counter.limit, counter.window);
+        let policy = Arc::clone(&self.name);
+        Decision { allowed, limit, remaining, reset, retry_after, window, policy }
+    }
+}
+
+impl Decision {
+    /// Writes `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-11), the
+    /// `X-RateLimit-*` headers that older clients read, and `Retry-After` where it is due.
+    pub fn write(&self, headers: &mut HeaderMap) {
+        let seconds = |duration: Duration| duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
+        let (name, reset) = (&self.policy, seconds(self.reset));
+        let window = seconds(self.window);
+        let mut set = |name: &'static str, text: String| {
+            if let Ok(value) = HeaderValue::try_from(text) {
+                headers.insert(HeaderName::from_static(name), value);
+            }
+        };
+        set("ratelimit-policy", format!("\"{name}\";q={};w={window}", self.limit));
+        set("ratelimit", format!("\"{name}\";r={};t={reset}", self.remaining));
+        set("x-ratelimit-limit", self.limit.to_string());
+        set("x-ratelimit-remaining", self.remaining.to_string());
+        set("x-ratelimit-reset", reset.to_string());
+        if !self.allowed {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds(self.retry_after).max(1)));
+        }
+    }
+}
+
+/// Redis, connected at the first use.
+struct Shared {
+    client: redis::Client,
+    script: redis::Script,
+    connection: OnceCell<ConnectionManager>,
+}
+
+impl Shared {
+    async fn decide(
+        &self,
+        policy: &str,
+        kind: &str,
+        what: &str,
+        value: &str,
+        counter: &Counter,
+    ) -> Option<(bool, u32, Duration, Duration)> {
+        let deciding = async {
+            let connection = self
+                .connection
+                .get_or_try_init(|| ConnectionManager::new(self.client.clone()))
+                .await?;
+            let value = bunbun_core::secret::hex(&bunbun_core::secret::digest(value.as_bytes())[..16]);
+            let micros = u64::try_from(counter.emission().as_micros()).unwrap_or(u64::MAX).max(1);
+            self.script
+                .key(format!("bunbun:ratelimit:{policy}:{kind}:{what}:{value}"))
+                .arg(micros)
+                .arg(counter.limit)
+                .invoke_async::<(u8, u32, u64, u64)>(&mut connection.clone())
+                .await
+        };
+        match tokio::time::timeout(REDIS_TIMEOUT, deciding).await {
+            Ok(Ok((allowed, remaining, wait, reset))) => {
+                let micros = Duration::from_micros;
+                Some((allowed == 1, remaining, micros(wait), micros(reset)))
+            }
+            failed => {
+                metrics::counter!("bunbun_rate_limit_fallback_total").increment(1);
+                if let Ok(Err(error)) = failed {
+                    tracing::debug!(%error, "redis does not answer; this node counts alone");
+                }
+                None
+            }
+        }
+    }
+}
+
+/// All policies; equal ones keep their counters over reloads.
+#[derive(Default)]
+pub struct Limits {
+    redis: Option<Arc<Shared>>,
+    known: Mutex<HashMap<String, (RateLimitConfig, Arc<Policy>)>>,
+}
+
+impl Limits {
+    /// Counts in memory, or in Redis where a URL is given.
+    ///
+    /// # Errors
+    /// When the URL is no Redis URL; it is not repeated in the error.
+    pub fn new(redis_url: Option<&str>) -> Result<Self, &'static str> {
+        let redis = match redis_url {
+            Some(url) => {
+                let client = redis::Client::open(url).map_err(|_| "REDIS_URL is no Redis URL")?;
+                let script = redis::Script::new(SCRIPT);
+                Some(Arc::new(Shared { client, script, connection: OnceCell::new() }))
+            }
+            None => None,
+        };
+        Ok(Self { redis, known: Mutex::default() })
+    }
+
+    /// The policy of this name and configuration.
+    ///
+    /// # Errors
+    /// When limit or window is impossible.
+    pub fn policy(&self, name: &str, config: &RateLimitConfig) -> Result<Arc<Policy>, String> {
+        let mut known = self.known.lock();
+        if let Some((same, policy)) = known.get(name)
+            && same == config
+        {
+            return Ok(Arc::clone(policy));
+        }
+        let policy = Arc::new(Policy::new(name, config, self.redis.clone())?);
+        known.insert(name.to_owned(), (config.clone(), Arc::clone(&policy)));
+        Ok(policy)
+    }
+
+    /// Forgets callers whose quota is whole again, so that memory follows the active ones.
+    pub fn sweep(&self) {
+        let policies: Vec<_> = self.known.lock().values().map(|(_, p)| Arc::clone(p)).collect();
+        for policy in policies {
+            for counter in [Some(&policy.standard), policy.anonymous.as_ref()].into_iter().flatten() {
+                counter.memory.retain_recent();
+                counter.memory.shrink_to_fit();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bunbun_core::config::{HumanDuration, gateway::{QuotaConfig, RateLimitBy, RateLimitConfig}};
+    use http::HeaderMap;
+
+    use super::{Counted, Limits};
+
+    fn config(by: RateLimitBy) -> RateLimitConfig {
+        let hour = HumanDuration::seconds(3600);
+        RateLimitConfig { limit: 3, window: hour, by, anonymous: Some(QuotaConfig { limit: 2, window: hour }) }
+    }
+
+    fn counted<'r>(ip: &str, key: Option<&'r str>, user: Option<&'r str>) -> Counted<'r> {
+        Counted { ip: ip.parse().unwrap(), key, user }
+    }
+
+    #[tokio::test]
+    async fn callers_are_counted_apart_and_strangers_by_address() {
+        let policy = Limits::new(None).unwrap().policy("p", &config(RateLimitBy::Key)).unwrap();
+        let allowed = async |c: Counted<'_>| policy.decide(c).await.allowed;
+        for _ in 0..2 {
+            assert!(allowed(counted("10.0.0.1", None, None)).await);
+        }
+        assert!(!allowed(counted("10.0.0.1", None, None)).await);
+        assert!(allowed(counted("10.0.0.2", None, None)).await);
+        for _ in 0..3 {
+            assert!(allowed(counted("10.0.0.1", Some("anon"), None)).await);
+        }
+        assert!(!allowed(counted("10.9.9.9", Some("anon"), None)).await, "the key, wherever it is used");
+        assert!(allowed(counted("10.0.0.1", Some("anon"), Some("user-1"))).await);
+    }
+
+    #[tokio::test]
+    async fn headers_tell_quota_rest_and_wait() {
+        let policy = Limits::new(None).unwrap().policy("p", &config(RateLimitBy::Ip)).unwrap();
+        let caller = counted("10.0.0.1", None, None);
+        let mut headers = HeaderMap::new();
+        policy.decide(caller).await.write(&mut headers);
+        assert_eq!(headers["ratelimit-policy"], "\"p\";q=2;w=3600");
+        assert_eq!(headers["ratelimit"], "\"p\";r=1;t=1800");
+        assert_eq!(headers["x-ratelimit-remaining"], "1");
+        assert!(!headers.contains_key("retry-after"));
+        policy.decide(caller).await;
+        let refused = policy.decide(caller).await;
+        assert!(!refused.allowed && refused.retry_after > Duration::from_secs(1700));
+        refused.write(&mut headers);
+        assert!(headers["retry-after"].to_str().unwrap().parse::<u64>().unwrap() > 1700);
+    }
+
+    #[test]
+    fn impossible_policies_are_refused_and_equal_ones_shared() {
+        let limits = Limits::new(None).unwrap();
+        let zero = RateLimitConfig { limit: 0, ..config(RateLimitBy::Ip) };
+        assert!(limits.policy("p", &zero).is_err());
+        let first = limits.policy("p", &config(RateLimitBy::Ip)).unwrap();
+        let second = limits.policy("p", &config(RateLimitBy::Ip)).unwrap();
+        assert!(std::sync::Arc::ptr_eq(&first, &second));
+        limits.sweep();
+    }
+}

@@ -1,0 +1,312 @@
+//! Upstreams: services at URLs. Each has the addresses its names resolve to, and each address has
+//! its connections, its load and its breaker.
+
+mod balance;
+mod budget;
+mod connection;
+mod endpoint;
+pub mod health;
+mod send;
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwap;
+use bunbun_core::{
+    config::gateway::{BreakerConfig, HealthConfig, UpstreamConfig},
+    task,
+};
+use budget::RetryBudget;
+use connection::{Origin, Protocol, Tls};
+use endpoint::Endpoint;
+use http::HeaderValue;
+use parking_lot::Mutex;
+pub use health::ProbeError;
+pub use send::{Lease, SendError, SendOptions};
+use tokio::sync::Semaphore;
+use url::Url;
+
+/// Names are resolved again when their addresses are older than this.
+const RESOLVE_EVERY: Duration = Duration::from_secs(2);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Below the 60 s or more after which common servers close idle connections themselves.
+const KEEPALIVE: Duration = Duration::from_secs(50);
+const MAX_CONNECTIONS: usize = 10_000;
+
+/// What an upstream is made from; equal settings share one upstream over reloads.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Settings {
+    /// Its name in logs and metrics.
+    pub name: String,
+    /// `http`, `https` or `h2c` URLs.
+    pub urls: Vec<Url>,
+    /// Time to connect.
+    pub connect_timeout: Duration,
+    /// Most requests at once; more wait.
+    pub max_connections: usize,
+    /// How long an unused connection is kept.
+    pub keepalive: Duration,
+    /// Failures that open an address's breaker, and for how long.
+    pub breaker: (u32, Duration),
+    /// Path, interval and timeout of the active check.
+    pub health: Option<(String, Duration, Duration)>,
+    /// A PEM text of certificate authorities.
+    pub ca_pem: Option<String>,
+}
+
+/// An upstream's configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("upstream '{name}': {problem}")]
+pub struct InvalidUpstream {
+    /// Which.
+    pub name: String,
+    /// What is wrong.
+    pub problem: String,
+}
+
+impl Settings {
+    /// The settings of a service slot.
+    #[must_use]
+    pub fn of_service(name: &str, urls: &[Url]) -> Self {
+        Self {
+            name: name.to_owned(),
+            urls: urls.to_vec(),
+            connect_timeout: CONNECT_TIMEOUT,
+            max_connections: MAX_CONNECTIONS,
+            keepalive: KEEPALIVE,
+            breaker: (5, Duration::from_secs(1)),
+            health: None,
+            ca_pem: None,
+        }
+    }
+
+    /// The settings of an upstream in `bunbun.toml`.
+    ///
+    /// # Errors
+    /// A URL or file that cannot be used.
+    pub fn of_config(name: &str, config: &UpstreamConfig) -> Result<Self, InvalidUpstream> {
+        let invalid = |problem: String| InvalidUpstream { name: name.to_owned(), problem };
+        if config.urls.is_empty() {
+            return Err(invalid("has no urls".to_owned()));
+        }
+        let mut urls = Vec::new();
+        for text in &config.urls {
+            let url = Url::parse(text).map_err(|error| invalid(format!("'{text}': {error}")))?;
+            if !matches!(url.scheme(), "http" | "https" | "h2c") || !url.has_host() {
+                return Err(invalid(format!("'{text}' is not an http, https or h2c URL")));
+            }
+            urls.push(url);
+        }
+        let ca_pem = match &config.ca_file {
+            Some(path) => Some(
+                std::fs::read_to_string(path).map_err(|error| invalid(format!("'{path}': {error}")))?,
+            ),
+            None => None,
+        };
+        let breaker = config.breaker.clone().unwrap_or_default();
+        let health = config.health.clone().map(|HealthConfig { path, interval, timeout }| {
+            (path, interval.0.max(Duration::from_millis(100)), timeout.0)
+        });
+        Ok(Self {
+            connect_timeout: config.connect_timeout.map_or(CONNECT_TIMEOUT, |d| d.0),
+            max_connections: config.max_connections.unwrap_or(MAX_CONNECTIONS).max(1),
+            keepalive: config.keepalive_timeout.map_or(KEEPALIVE, |d| d.0),
+            breaker: (breaker.failures, breaker.open_for.0),
+            health,
+            ca_pem,
+            ..Self::of_service(name, &urls)
+        })
+    }
+}
+
+/// A service at one or more URLs.
+pub struct Upstream {
+    settings: Settings,
+    breaker: BreakerConfig,
+    origins: Vec<Origin>,
+    tls: Tls,
+    endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
+    /// When the names were last resolved, in milliseconds after `start`.
+    resolved_at: AtomicU64,
+    resolving: AtomicBool,
+    start: Instant,
+    shards: usize,
+    slots: Arc<Semaphore>,
+    budget: RetryBudget,
+}
+
+impl std::fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Upstream").field("name", &self.settings.name).finish_non_exhaustive()
+    }
+}
+
+impl Upstream {
+    /// Prepares an upstream; nothing is connected before the first request.
+    ///
+    /// # Errors
+    /// A URL or certificate that cannot be used.
+    pub fn new(settings: Settings, shards: usize) -> Result<Self, InvalidUpstream> {
+        let invalid = |problem: String| InvalidUpstream { name: settings.name.clone(), problem };
+        let origins = settings.urls.iter().map(origin).collect::<Result<_, _>>().map_err(invalid)?;
+        let tls = Tls::new(settings.ca_pem.as_deref().map(str::as_bytes)).map_err(invalid)?;
+        let (failures, open_for) = settings.breaker;
+        Ok(Self {
+            breaker: BreakerConfig { failures, open_for: bunbun_core::config::HumanDuration(open_for) },
+            origins,
+            tls,
+            endpoints: ArcSwap::default(),
+            resolved_at: AtomicU64::new(0),
+            resolving: AtomicBool::new(false),
+            start: Instant::now(),
+            shards,
+            slots: Arc::new(Semaphore::new(settings.max_connections.min(Semaphore::MAX_PERMITS))),
+            budget: RetryBudget::default(),
+            settings,
+        })
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.settings.name
+    }
+
+    /// How many addresses, in-flight requests and idle connections it has, and how many of its
+    /// addresses are out of rotation; for metrics.
+    #[must_use]
+    pub fn load(&self) -> Load {
+        let endpoints = self.endpoints.load();
+        Load {
+            addresses: endpoints.len(),
+            in_flight: endpoints.iter().map(|e| e.in_flight.load(Ordering::Relaxed)).sum(),
+            idle: endpoints.iter().map(|e| e.idle_count()).sum(),
+            unavailable: endpoints.iter().filter(|e| !e.is_available()).count(),
+        }
+    }
+
+    /// Closes connections that nobody used for long.
+    pub fn sweep(&self) {
+        for endpoint in self.endpoints.load().iter() {
+            endpoint.sweep(self.settings.keepalive);
+        }
+    }
+
+    fn millis(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// The addresses, resolved now where there are none, and in the background where they are old.
+    async fn endpoints(self: &Arc<Self>) -> Arc<Vec<Arc<Endpoint>>> {
+        let endpoints = self.endpoints.load_full();
+        if endpoints.is_empty() {
+            self.resolve().await;
+            return self.endpoints.load_full();
+        }
+        let age = self.millis().saturating_sub(self.resolved_at.load(Ordering::Relaxed));
+        if u128::from(age) > RESOLVE_EVERY.as_millis()
+            && self.origins.iter().any(|origin| origin.host.parse::<std::net::IpAddr>().is_err())
+            && !self.resolving.swap(true, Ordering::AcqRel)
+        {
+            let this = Arc::clone(self);
+            task::spawn("resolve upstream", async move {
+                this.resolve().await;
+                this.resolving.store(false, Ordering::Release);
+            });
+        }
+        endpoints
+    }
+
+    /// Resolves all names. Addresses that stay keep their connections and their breaker; a name
+    /// that does not resolve at the moment keeps the addresses it had.
+    async fn resolve(&self) {
+        let before = self.endpoints.load_full();
+        let mut after: Vec<Arc<Endpoint>> = Vec::new();
+        for (index, origin) in self.origins.iter().enumerate() {
+            let host = origin.host.trim_matches(['[', ']']);
+            let found: Vec<SocketAddr> =
+                match tokio::net::lookup_host((host, origin.port)).await {
+                    Ok(addresses) => addresses.collect(),
+                    Err(error) => {
+                        tracing::warn!(upstream = self.name(), %error, "name resolution failed");
+                        after.extend(before.iter().filter(|e| e.origin == index).map(Arc::clone));
+                        continue;
+                    }
+                };
+            for address in found {
+                let same = |e: &&Arc<Endpoint>| e.address == address && e.origin == index;
+                if !after.iter().any(|e| same(&e)) {
+                    after.push(before.iter().find(same).map_or_else(
+                        || Arc::new(Endpoint::new(address, index, self.shards)),
+                        Arc::clone,
+                    ));
+                }
+            }
+        }
+        self.resolved_at.store(self.millis(), Ordering::Relaxed);
+        self.endpoints.store(Arc::new(after));
+    }
+}
+
+/// An upstream's load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Load {
+    /// Addresses that its names resolve to.
+    pub addresses: usize,
+    /// Requests in flight.
+    pub in_flight: usize,
+    /// Idle connections.
+    pub idle: usize,
+    /// Addresses whose breaker is open or whose check fails.
+    pub unavailable: usize,
+}
+
+fn origin(url: &Url) -> Result<Origin, String> {
+    let (protocol, default_port) = match url.scheme() {
+        "http" => (Protocol::Http, 80),
+        "h2c" => (Protocol::H2c, 80),
+        "https" => (Protocol::Https, 443),
+        other => return Err(format!("scheme '{other}' is not supported")),
+    };
+    let host = url.host_str().ok_or("a URL has no host")?.to_owned();
+    let port = url.port().unwrap_or(default_port);
+    let shown = if port == default_port { host.clone() } else { format!("{host}:{port}") };
+    let authority = HeaderValue::try_from(shown).map_err(|error| error.to_string())?;
+    let base_path = url.path().trim_end_matches('/').to_owned();
+    Ok(Origin { protocol, host, port, authority, base_path })
+}
+
+/// Keeps upstreams over reloads: the same settings give the same upstream with its connections.
+#[derive(Default)]
+pub struct Registry {
+    known: Mutex<HashMap<Settings, Weak<Upstream>>>,
+}
+
+impl Registry {
+    /// The upstream of these settings.
+    ///
+    /// # Errors
+    /// As [`Upstream::new`].
+    pub fn get(&self, settings: Settings, shards: usize) -> Result<Arc<Upstream>, InvalidUpstream> {
+        let mut known = self.known.lock();
+        if let Some(upstream) = known.get(&settings).and_then(Weak::upgrade) {
+            return Ok(upstream);
+        }
+        let upstream = Arc::new(Upstream::new(settings.clone(), shards)?);
+        known.retain(|_, weak| weak.strong_count() > 0);
+        known.insert(settings, Arc::downgrade(&upstream));
+        Ok(upstream)
+    }
+
+    /// All upstreams in use.
+    pub fn all(&self) -> Vec<Arc<Upstream>> {
+        self.known.lock().values().filter_map(Weak::upgrade).collect()
+    }
+}

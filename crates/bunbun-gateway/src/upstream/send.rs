@@ -1,0 +1,358 @@
+//! Sends one request: choose an address, take or open a connection, send, wait for the head of
+//! the answer, and repeat only what is provably unsent or safe to repeat.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use http::{Method, Request, Response, Uri, Version, header::HOST, uri::PathAndQuery};
+use hyper::body::Incoming;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{
+    Upstream, balance,
+    connection::{self, Sender},
+    endpoint::{Endpoint, InFlight},
+};
+use crate::{
+    body::{EdgeBody, OnEnd, Progress},
+    refusal::Refusal,
+};
+
+/// How often a request is sent to another address because none took it.
+const MAX_UNSENT: usize = 3;
+
+/// How one request is to be sent.
+#[derive(Debug, Clone)]
+pub struct SendOptions {
+    /// Which worker's connections to use.
+    pub shard: usize,
+    /// Longest wait for the answer's head after the request is sent.
+    pub first_byte_timeout: Duration,
+    /// How often a request that is safe to repeat is repeated after a failure.
+    pub retries: u8,
+    /// Use an HTTP/1 connection of its own: it may become a tunnel.
+    pub upgrade: bool,
+    /// Keep the request's own `Host`.
+    pub keep_host: bool,
+    /// When the request's body last moved.
+    pub progress: Option<Arc<Progress>>,
+}
+
+/// Why no answer came.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", refusal.label())]
+pub struct SendError {
+    /// What the client is told.
+    pub refusal: Refusal,
+    /// Why, for the log.
+    #[source]
+    pub cause: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// The connection that an answer comes from; goes back to the pool when the answer has ended.
+pub struct Lease {
+    sender: Option<Sender>,
+    endpoint: InFlight,
+    shard: usize,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl OnEnd for Lease {
+    fn ended(&mut self) {
+        if let Some(sender @ Sender::Http1(_)) = self.sender.take() {
+            self.endpoint.0.put_idle(self.shard, sender);
+        }
+    }
+}
+
+/// What became of one attempt.
+enum Attempt {
+    Answered(Response<Incoming>, Option<Sender>),
+    /// Nothing of the request left this process.
+    Unsent(Option<Request<EdgeBody>>, SendError),
+    /// The connection was an idle one and died before any answer.
+    Stale(SendError),
+    Failed(SendError),
+    /// No answer in time; whether it was executed is unknown.
+    TimedOut,
+}
+
+impl Upstream {
+    /// Sends a request. Its URI is the path for the upstream; the scheme and host are set here.
+    ///
+    /// # Errors
+    /// [`SendError`] when there is no answer; a request that may have been executed is repeated
+    /// only when its method is idempotent and its body is there to send again.
+    pub async fn send(
+        self: &Arc<Self>,
+        mut request: Request<EdgeBody>,
+        options: &SendOptions,
+    ) -> Result<(Response<Incoming>, Lease), SendError> {
+        let permit = self.permit().await?;
+        self.budget.earn();
+        let repeatable = is_idempotent(request.method());
+        let (uri, host) = (request.uri().clone(), request.headers().get(HOST).cloned());
+        let (mut tried, mut unsent, mut repeats) = (Vec::new(), 0, 0);
+        loop {
+            let endpoint = self.pick(&tried).await?;
+            let in_flight = InFlight::new(Arc::clone(&endpoint));
+            let copy = if repeatable { replay(&request) } else { None };
+            let attempt = self.attempt(&endpoint, request, options).await;
+            let (again, error) = match attempt {
+                Attempt::Answered(response, sender) => {
+                    endpoint.breaker.succeeded();
+                    let shard = options.shard;
+                    return Ok((response, Lease { sender, endpoint: in_flight, shard, _permit: permit }));
+                }
+                Attempt::Unsent(back, error) if unsent < MAX_UNSENT => {
+                    unsent += 1;
+                    // A recreated container has a new address: ask for it before giving up.
+                    self.resolve().await;
+                    (back.or(copy), error)
+                }
+                Attempt::Stale(error) if unsent < MAX_UNSENT => {
+                    unsent += 1;
+                    (copy, error)
+                }
+                Attempt::Unsent(_, error) | Attempt::Stale(error) => (None, error),
+                Attempt::Failed(error) => {
+                    let granted = repeats < options.retries && self.budget.spend();
+                    repeats += 1;
+                    (copy.filter(|_| granted), error)
+                }
+                Attempt::TimedOut => {
+                    return Err(SendError { refusal: Refusal::UpstreamTimeout, cause: None });
+                }
+            };
+            tried.push(endpoint);
+            request = again.ok_or(error)?;
+            // What `address` did for one connection does not hold for the next.
+            *request.uri_mut() = uri.clone();
+            if let Some(host) = &host {
+                request.headers_mut().insert(HOST, host.clone());
+            }
+        }
+    }
+
+    async fn permit(&self) -> Result<OwnedSemaphorePermit, SendError> {
+        if let Ok(permit) = Arc::clone(&self.slots).try_acquire_owned() {
+            return Ok(permit);
+        }
+        let waiting = Arc::clone(&self.slots).acquire_owned();
+        match tokio::time::timeout(self.settings.connect_timeout, waiting).await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => Err(SendError { refusal: Refusal::UpstreamBusy, cause: None }),
+        }
+    }
+
+    async fn pick(self: &Arc<Self>, tried: &[Arc<Endpoint>]) -> Result<Arc<Endpoint>, SendError> {
+        let endpoints = self.endpoints().await;
+        if endpoints.is_empty() {
+            return Err(SendError { refusal: Refusal::NameResolution, cause: None });
+        }
+        balance::choose(&endpoints, tried)
+            .ok_or(SendError { refusal: Refusal::NoHealthyAddress, cause: None })
+    }
+
+    async fn attempt(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        mut request: Request<EdgeBody>,
+        options: &SendOptions,
+    ) -> Attempt {
+        let idle = if options.upgrade { None } else { self.idle_sender(endpoint, options.shard).await };
+        let reused = idle.is_some();
+        let sender = match idle {
+            Some(sender) => sender,
+            None => match self.open(endpoint, options).await {
+                Ok(sender) => sender,
+                Err(error) => return Attempt::Unsent(Some(request), error),
+            },
+        };
+        if let Err(error) = self.address(endpoint, &sender, &mut request, options.keep_host) {
+            return Attempt::Failed(error);
+        }
+        let guard = Abandon(Some(endpoint));
+        let outcome = exchange(sender, request, options).await;
+        guard.disarm();
+        match outcome {
+            Exchange::Answered(response, sender) => Attempt::Answered(response, sender),
+            Exchange::Unsent(back, error) => {
+                Attempt::Unsent(Some(back), failed(Refusal::UpstreamFailed, error))
+            }
+            // An idle connection that the upstream closed just now says nothing of its health.
+            Exchange::Failed(error) if reused => {
+                Attempt::Stale(failed(Refusal::UpstreamFailed, error))
+            }
+            Exchange::Failed(error) => {
+                endpoint.breaker.failed(&self.breaker);
+                Attempt::Failed(failed(Refusal::UpstreamFailed, error))
+            }
+            Exchange::TimedOut => {
+                endpoint.breaker.failed(&self.breaker);
+                Attempt::TimedOut
+            }
+        }
+    }
+
+    /// A connection from the pool that can take a request now.
+    async fn idle_sender(&self, endpoint: &Endpoint, shard: usize) -> Option<Sender> {
+        loop {
+            let mut sender = endpoint.take_idle(shard, self.settings.keepalive)?;
+            let Sender::Http1(http1) = &mut sender else { return Some(sender) };
+            // Given back at its answer's last byte, its driver may need one more turn to be ready.
+            if http1.is_ready() {
+                return Some(sender);
+            }
+            let ready = tokio::time::timeout(Duration::from_millis(20), http1.ready()).await;
+            if matches!(ready, Ok(Ok(()))) {
+                return Some(sender);
+            }
+        }
+    }
+
+    async fn open(&self, endpoint: &Endpoint, options: &SendOptions) -> Result<Sender, SendError> {
+        let origin = &self.origins[endpoint.origin];
+        let timeout = self.settings.connect_timeout;
+        match connection::connect(endpoint.address, origin, &self.tls, options.upgrade, timeout).await {
+            Ok(Sender::Http2(sender)) => {
+                endpoint.put_idle(options.shard, Sender::Http2(sender.clone()));
+                Ok(Sender::Http2(sender))
+            }
+            Ok(sender) => Ok(sender),
+            Err(error) => {
+                endpoint.breaker.failed(&self.breaker);
+                let refusal = match error {
+                    connection::ConnectError::Timeout(_) => Refusal::UpstreamTimeout,
+                    _ => Refusal::UpstreamFailed,
+                };
+                Err(failed(refusal, error))
+            }
+        }
+    }
+
+    /// Puts scheme, host and base path where the connection's protocol wants them.
+    fn address(
+        &self,
+        endpoint: &Endpoint,
+        sender: &Sender,
+        request: &mut Request<EdgeBody>,
+        keep_host: bool,
+    ) -> Result<(), SendError> {
+        let origin = &self.origins[endpoint.origin];
+        if !keep_host {
+            request.headers_mut().insert(HOST, origin.authority.clone());
+        }
+        let invalid = |error: http::Error| failed(Refusal::BadRequest("the path cannot be sent"), error);
+        let plain = origin.base_path.is_empty();
+        let is_http2 = matches!(sender, Sender::Http2(_));
+        *request.version_mut() = if is_http2 { Version::HTTP_2 } else { Version::HTTP_11 };
+        if plain && !is_http2 {
+            return Ok(());
+        }
+        let path = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
+        let path = format!("{}{path}", origin.base_path);
+        let mut uri = Uri::builder().path_and_query(path);
+        if is_http2 {
+            let host = request.headers_mut().remove(HOST).unwrap_or_else(|| origin.authority.clone());
+            let scheme = if origin.protocol == connection::Protocol::Https { "https" } else { "http" };
+            uri = uri.scheme(scheme).authority(host.as_bytes());
+        }
+        *request.uri_mut() = uri.build().map_err(invalid)?;
+        Ok(())
+    }
+}
+
+enum Exchange {
+    Answered(Response<Incoming>, Option<Sender>),
+    Unsent(Request<EdgeBody>, hyper::Error),
+    Failed(hyper::Error),
+    TimedOut,
+}
+
+async fn exchange(sender: Sender, request: Request<EdgeBody>, options: &SendOptions) -> Exchange {
+    match sender {
+        Sender::Http1(mut sender) => {
+            let sending = sender.try_send_request(request);
+            match timed(sending, options).await {
+                None => Exchange::TimedOut,
+                Some(Ok(response)) => Exchange::Answered(response, Some(Sender::Http1(sender))),
+                Some(Err(mut error)) => match error.take_message() {
+                    Some(back) => Exchange::Unsent(back, error.into_error()),
+                    None => Exchange::Failed(error.into_error()),
+                },
+            }
+        }
+        Sender::Http2(mut sender) => {
+            let sending = sender.try_send_request(request);
+            match timed(sending, options).await {
+                None => Exchange::TimedOut,
+                Some(Ok(response)) => Exchange::Answered(response, None),
+                Some(Err(mut error)) => match error.take_message() {
+                    Some(back) => Exchange::Unsent(back, error.into_error()),
+                    None => Exchange::Failed(error.into_error()),
+                },
+            }
+        }
+    }
+}
+
+/// Waits for the answer's head. The clock runs from the last movement of the request's body: a
+/// long upload is not a slow answer.
+async fn timed<F: Future>(sending: F, options: &SendOptions) -> Option<F::Output> {
+    let Some(progress) = &options.progress else {
+        return tokio::time::timeout(options.first_byte_timeout, sending).await.ok();
+    };
+    let mut sending = std::pin::pin!(sending);
+    loop {
+        let deadline = progress.last() + options.first_byte_timeout;
+        let wait = tokio::time::timeout_at(deadline.into(), &mut sending).await;
+        if let Ok(output) = wait {
+            return Some(output);
+        }
+        if progress.last() + options.first_byte_timeout <= Instant::now() {
+            return None;
+        }
+    }
+}
+
+/// Frees a half-open breaker's probe when the client gives up waiting.
+struct Abandon<'e>(Option<&'e Arc<Endpoint>>);
+
+impl Abandon<'_> {
+    fn disarm(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Abandon<'_> {
+    fn drop(&mut self) {
+        if let Some(endpoint) = self.0 {
+            endpoint.breaker.abandoned();
+        }
+    }
+}
+
+fn failed(refusal: Refusal, cause: impl std::error::Error + Send + Sync + 'static) -> SendError {
+    SendError { refusal, cause: Some(Box::new(cause)) }
+}
+
+/// RFC 9110 §9.2.2.
+fn is_idempotent(method: &Method) -> bool {
+    matches!(
+        *method,
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
+    )
+}
+
+fn replay(request: &Request<EdgeBody>) -> Option<Request<EdgeBody>> {
+    let body = request.body().replay()?;
+    let mut copy = Request::new(body);
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    *copy.version_mut() = request.version();
+    Some(copy)
+}

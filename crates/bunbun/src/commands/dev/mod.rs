@@ -1,0 +1,172 @@
+//! `bunbun dev`: a complete backend on this machine, in one process beside a private PostgreSQL.
+//! A restart keeps all data and keys.
+
+mod banner;
+mod provision;
+mod secrets;
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use bunbun_core::{
+    config::{Config, Sources},
+    shutdown::Shutdown,
+};
+use bunbun_databases::postgres::cluster::{Cluster, ClusterConfig};
+use bunbun_http::slots::SlotMode;
+
+use self::{banner::Banner, secrets::Secrets};
+use crate::{
+    cli::{DevArguments, Global},
+    failure::Failure,
+    printer::Printer,
+    server::{self, Start},
+    sources, telemetry,
+};
+
+/// Longest wait for PostgreSQL to stop in order.
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Serves until a signal ends it.
+pub(crate) fn run(
+    global: &Global,
+    arguments: &DevArguments,
+    printer: &Printer,
+) -> Result<(), Failure> {
+    let mut sources = sources::read(global, Some(&arguments.listen))?;
+    let data_dir = data_directory(&arguments.data_dir)?;
+    if sources.get("server.host").as_deref() == Some("0.0.0.0") && !is_set(&sources, "HOST") {
+        // Generated keys lie in a file here: nobody else's machine should reach this by default.
+        sources.flags.entry("server.host").or_insert_with(|| "127.0.0.1".to_owned());
+    }
+    let secrets = Secrets::load(&data_dir.join(secrets::FILE))?;
+    let own_cluster = sources.get("database.url").is_none();
+    let secrets = secrets.complete(&mut sources, own_cluster)?;
+    // A first look, so that faults show before anything is started.
+    let config = Config::load(&sources)?;
+    check_port(&config)?;
+    let _telemetry = telemetry::start(&config.telemetry)?;
+    let runtime = super::server_runtime(config.server.workers)?;
+    let session = Session {
+        sources,
+        config_file: sources::file(global),
+        data_dir,
+        secrets,
+        own_cluster,
+        printer,
+    };
+    runtime.block_on(session.run())
+}
+
+/// One run of `dev`.
+struct Session<'p> {
+    sources: Sources,
+    config_file: PathBuf,
+    data_dir: PathBuf,
+    secrets: Secrets,
+    own_cluster: bool,
+    printer: &'p Printer,
+}
+
+impl Session<'_> {
+    async fn run(mut self) -> Result<(), Failure> {
+        let shutdown = Shutdown::new();
+        server::stop_on_signals(&shutdown)?;
+        if !self.own_cluster {
+            return self.serve(shutdown, SlotMode::Remote).await;
+        }
+        let started = tokio::select! {
+            started = self.start_cluster() => started?,
+            // A server that is half started is adopted next time.
+            () = shutdown.begun() => return Ok(()),
+        };
+        let outcome = match self.prepare(&started).await {
+            Ok(()) => self.serve(shutdown, SlotMode::Embedded).await,
+            Err(failure) => Err(failure),
+        };
+        let stopped = started.stop(STOP_TIMEOUT).await.map_err(|error| {
+            let hint = "its log is postgres.log in the data directory";
+            Failure::because("PostgreSQL could not be stopped", &error, hint)
+        });
+        outcome.and(stopped)
+    }
+
+    async fn start_cluster(&self) -> Result<Cluster, Failure> {
+        let directory = self.data_dir.join("postgres");
+        if !directory.exists() {
+            let place = directory.display();
+            self.printer.say(&format!("Making a PostgreSQL cluster in {place} …"));
+        }
+        Cluster::start(ClusterConfig::new(directory)).await.map_err(|error| {
+            let hint = "DATABASE_URL makes `bunbun dev` use a PostgreSQL that runs already";
+            Failure::because("PostgreSQL cannot be started", &error, hint)
+        })
+    }
+
+    /// Makes roles and databases, and remembers how they are reached.
+    async fn prepare(&mut self, cluster: &Cluster) -> Result<(), Failure> {
+        let urls = provision::databases(cluster, &self.secrets).await?;
+        self.secrets.remember("DATABASE_URL", &urls.project);
+        self.secrets.remember("PLATFORM_DATABASE_URL", &urls.platform);
+        self.secrets.save()?;
+        let env = &mut self.sources.env;
+        env.insert("DATABASE_URL".to_owned(), urls.project);
+        env.entry("PLATFORM_DATABASE_URL".to_owned()).or_insert(urls.platform);
+        let config = Config::load(&self.sources)?;
+        super::migrate::migrate(&config).await?;
+        Ok(())
+    }
+
+    async fn serve(self, shutdown: Shutdown, postgres_mode: SlotMode) -> Result<(), Failure> {
+        let config = Config::load(&self.sources)?;
+        let banner = Banner::new(&config, &self.data_dir, self.own_cluster);
+        let printer = self.printer;
+        server::run(Start {
+            config,
+            sources: self.sources,
+            config_file: self.config_file,
+            data_dir: self.data_dir,
+            postgres_mode,
+            shutdown,
+            ready: Box::new(move |address: SocketAddr| banner.print(address, printer)),
+        })
+        .await
+    }
+}
+
+fn is_set(sources: &Sources, name: &str) -> bool {
+    sources.env.get(name).is_some_and(|value| !value.is_empty())
+}
+
+/// Makes the directory, for us only, and gives its absolute path: PostgreSQL runs elsewhere.
+fn data_directory(path: &Path) -> Result<PathBuf, Failure> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let cannot = |error: &std::io::Error| {
+        let problem = format!("the data directory {} cannot be used", path.display());
+        Failure::because(problem, error, "--data-dir names a directory that you may write to")
+    };
+    let absolute = std::path::absolute(path).map_err(|error| cannot(&error))?;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        // The account of the server has to pass through; the files inside are private themselves.
+        .mode(0o711)
+        .create(&absolute)
+        .map_err(|error| cannot(&error))?;
+    Ok(absolute)
+}
+
+/// Says that the port is taken before anything is started.
+fn check_port(config: &Config) -> Result<(), Failure> {
+    let address = SocketAddr::new(config.server.host, config.server.port);
+    match TcpListener::bind(address) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Failure::because(
+            format!("port {} of {} cannot be used", address.port(), address.ip()),
+            &error,
+            "`--port 3001` takes another, `--port 0` a free one",
+        )),
+    }
+}

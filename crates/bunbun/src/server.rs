@@ -1,0 +1,358 @@
+//! Everything in one process: listener, edge, gateway and API. The composition root.
+
+use std::{
+    io::IsTerminal as _,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use bunbun_api::{
+    ApiState,
+    backups::{Backups, BackupsParts},
+    state::{ApiParts, Databases, SingleDatabase},
+};
+use bunbun_core::{
+    config::{Config, LogFormat, Sources},
+    shutdown::Shutdown,
+    task,
+};
+use bunbun_databases::postgres::pool::{Pool, PoolConfig};
+use bunbun_gateway::{
+    BasicCredentials, Edge, EdgeConfig, Server, ServerOptions,
+    accept::tls::Tls,
+    access_log::{AccessLog, Format},
+    rate_limit::Limits,
+    slot::Slots,
+    upstream::Registry,
+};
+use bunbun_http::{
+    RequestContext, embed,
+    explain::{Explain, Explanation},
+    slots::{SlotMode, SlotProbe, SlotProbes},
+};
+use bunbun_store::Store;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
+    failure::Failure,
+    gateway::{self, EmbeddedServices},
+    reload::Reload,
+};
+
+/// What a server needs to start.
+pub(crate) struct Start<'r> {
+    /// The configuration.
+    pub(crate) config: Config,
+    /// What it was read from, for a reload: only the file's part is read again.
+    pub(crate) sources: Sources,
+    /// The file that a reload reads again; it need not exist.
+    pub(crate) config_file: PathBuf,
+    /// Where the process may keep files of its own, backups for example.
+    pub(crate) data_dir: PathBuf,
+    /// Whether PostgreSQL is our own child or somebody else's.
+    pub(crate) postgres_mode: SlotMode,
+    /// Begins the drain.
+    pub(crate) shutdown: Shutdown,
+    /// Called once, with the address that is listened on.
+    pub(crate) ready: Box<dyn FnOnce(SocketAddr) + 'r>,
+}
+
+/// Serves until `shutdown` begins, then drains.
+///
+/// # Errors
+/// When the address cannot be listened on, or the route table cannot be built.
+pub(crate) async fn run(start: Start<'_>) -> Result<(), Failure> {
+    let Start { config, sources, config_file, data_dir, postgres_mode, shutdown, ready } = start;
+    let metrics = metrics_recorder()?;
+    let registry = Arc::new(Registry::default());
+    let api = Api::new(&config, &data_dir, postgres_mode, &shutdown, metrics)?;
+    let slots = gateway::slots(&config, &registry, &api.services())?;
+    let environment = gateway::environment(&config, slots.clone(), &registry)?;
+    let tls = tls(&config)?;
+    let edge = Arc::new(Edge::new(
+        gateway::snapshot(&config, &environment)?,
+        EdgeConfig {
+            projects: Arc::new(gateway::project(&config)?),
+            basic: BasicCredentials {
+                username: config.dashboard.username.clone(),
+                password: config.dashboard.password.clone(),
+            },
+            trusted_proxies: config.server.trusted_proxies.clone(),
+            base_domain: config.server.base_domain.clone(),
+            body_timeout: config.server.body_timeout,
+            log: access_log(&config)?,
+            shutdown: shutdown.clone(),
+        },
+    ));
+    api.connect(&edge, slots, &registry);
+    let server = listen(&config, tls.clone(), &edge, &shutdown)?;
+    task::spawn("upstreams", bunbun_gateway::upstream::health::run(registry, shutdown.clone()));
+    task::spawn("rate limits", sweep(Arc::clone(&environment.limits), shutdown.clone()));
+    let reload = Reload {
+        sources,
+        file: config_file,
+        edge,
+        environment,
+        tls,
+        shutdown: shutdown.clone(),
+    };
+    task::spawn("reload", reload.run());
+    if let Some(backups) = &api.backups {
+        backups.start();
+    }
+    ready(server.address());
+    shutdown.begun().await;
+    // The workers' threads end when their requests have.
+    let _ = tokio::task::spawn_blocking(|| server.join()).await;
+    if let Some(backups) = &api.backups {
+        backups.stopped().await;
+    }
+    Ok(())
+}
+
+/// BunBun's own API and what it needs of the rest, which exists only after it.
+struct Api {
+    state: Arc<ApiState>,
+    backups: Option<Backups>,
+    late: Arc<Late>,
+}
+
+/// The gateway's side of the API's seams: filled once the edge is there.
+#[derive(Default)]
+struct Late(OnceLock<(Arc<Edge>, Slots, Arc<Registry>)>);
+
+impl Explain for Late {
+    fn explain(
+        &self,
+        method: &http::Method,
+        path: &str,
+        context: &RequestContext,
+    ) -> Result<Explanation, String> {
+        let (edge, ..) = self.0.get().ok_or("The gateway is starting.")?;
+        edge.explain(method, path, context)
+    }
+
+    fn refused(&self, request_id: &str, context: &RequestContext) -> Option<Explanation> {
+        self.0.get().and_then(|(edge, ..)| edge.refused(request_id, context))
+    }
+}
+
+impl SlotProbes for Late {
+    fn probes(&self) -> Vec<SlotProbe> {
+        self.0.get().map(|(_, slots, _)| slots.probes()).unwrap_or_default()
+    }
+}
+
+impl Api {
+    fn new(
+        config: &Config,
+        data_dir: &Path,
+        postgres_mode: SlotMode,
+        shutdown: &Shutdown,
+        metrics: PrometheusHandle,
+    ) -> Result<Self, Failure> {
+        let pool = pool(config)?;
+        let databases: Arc<dyn Databases> = Arc::new(SingleDatabase(pool.clone()));
+        let store = Store::new(&config.database).map_err(|error| {
+            Failure::because("PLATFORM_DATABASE_URL cannot be used", &error, "postgres://user:password@host/database")
+        })?;
+        let backups = Backups::new(BackupsParts {
+            store,
+            databases: Arc::clone(&databases),
+            url: config.backups_url.as_deref(),
+            data_directory: data_dir,
+            shutdown: shutdown.clone(),
+        });
+        // Without a place for backups everything else works: a dependency takes its own endpoints
+        // with it, not the start.
+        let backups = backups
+            .inspect_err(|error| {
+                let error = bunbun_core::error::chain(error);
+                tracing::error!(error, "backups are not available: check BACKUPS_URL");
+            })
+            .ok();
+        let late = Arc::new(Late::default());
+        let for_metrics = Arc::clone(&late);
+        let render = move || {
+            if let Some((_, _, registry)) = for_metrics.0.get() {
+                for upstream in registry.all() {
+                    bunbun_gateway::metrics::publish_upstream(upstream.name(), upstream.load());
+                }
+            }
+            if let Some(pool) = &pool {
+                publish_pool(pool);
+            }
+            metrics.run_upkeep();
+            metrics.render()
+        };
+        let state = ApiState::new(ApiParts {
+            version: env!("CARGO_PKG_VERSION"),
+            databases,
+            database_limits: (&config.database).into(),
+            postgres_mode,
+            slots: Arc::<Late>::clone(&late),
+            metrics: Arc::new(render),
+            metrics_open: config.telemetry.metrics_open,
+            explain: Arc::<Late>::clone(&late),
+            backups: backups.clone(),
+            shutdown: shutdown.clone(),
+        });
+        Ok(Self { state, backups, late })
+    }
+
+    fn services(&self) -> EmbeddedServices {
+        let (router, _) = bunbun_api::router(Arc::clone(&self.state));
+        EmbeddedServices {
+            api: embed::router(router),
+            dashboard: embed::router(bunbun_api::dashboard::router(Arc::clone(&self.state))),
+        }
+    }
+
+    fn connect(&self, edge: &Arc<Edge>, slots: Slots, registry: &Arc<Registry>) {
+        let parts = (Arc::clone(edge), slots, Arc::clone(registry));
+        let _ = self.late.0.set(parts);
+    }
+}
+
+fn pool(config: &Config) -> Result<Option<Pool>, Failure> {
+    let Some(url) = &config.database.url else { return Ok(None) };
+    let config = PoolConfig {
+        size: config.database.pool_size,
+        statement_timeout: config.database.statement_timeout,
+        ..PoolConfig::new(url.clone())
+    };
+    Pool::new(&config).map(Some).map_err(|error| {
+        Failure::because("DATABASE_URL cannot be used", &error, "postgres://user:password@host:5432/database")
+    })
+}
+
+fn publish_pool(pool: &Pool) {
+    let status = pool.status();
+    for (state, count) in [
+        ("in_use", status.in_use),
+        ("idle", status.idle),
+        ("waiting", status.waiting),
+        ("size", status.size),
+    ] {
+        #[expect(clippy::cast_precision_loss, reason = "a pool is small")]
+        metrics::gauge!("bunbun_postgres_pool", "state" => state).set(count as f64);
+    }
+}
+
+/// Seconds; from a tenth of a millisecond, as a proxied request takes, to a minute.
+const BUCKETS: [f64; 14] =
+    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 10.0, 60.0];
+
+fn metrics_recorder() -> Result<PrometheusHandle, Failure> {
+    let failed = |error: metrics_exporter_prometheus::BuildError| {
+        Failure::because("metrics cannot be collected", &error, "this is a fault of BunBun")
+    };
+    let handle = PrometheusBuilder::new()
+        .set_buckets(&BUCKETS)
+        .map_err(failed)?
+        .install_recorder()
+        .map_err(failed)?;
+    let for_upkeep = handle.clone();
+    task::spawn("metrics", async move {
+        loop {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            for_upkeep.run_upkeep();
+        }
+    });
+    Ok(handle)
+}
+
+fn access_log(config: &Config) -> Result<Option<Arc<AccessLog>>, Failure> {
+    if !config.telemetry.access_log {
+        return Ok(None);
+    }
+    let pretty = match config.telemetry.log_format {
+        LogFormat::Pretty => true,
+        LogFormat::Json => false,
+        LogFormat::Auto => std::io::stderr().is_terminal(),
+    };
+    let format = if pretty { Format::Pretty } else { Format::Json };
+    // Beside the log, not among the data on stdout.
+    let log = AccessLog::new(format, std::io::stderr()).map_err(|error| {
+        Failure::because("no thread for the access log", &error, "see ulimit -u")
+    })?;
+    Ok(Some(Arc::new(log)))
+}
+
+fn tls(config: &Config) -> Result<Option<Arc<Tls>>, Failure> {
+    let Some(files) = &config.server.tls else { return Ok(None) };
+    let tls = Tls::new(files).map_err(|error| {
+        Failure::because("TLS cannot be used", &error, "TLS_CERT_FILE and TLS_KEY_FILE are PEM files that belong together")
+    })?;
+    Ok(Some(Arc::new(tls)))
+}
+
+fn listen(
+    config: &Config,
+    tls: Option<Arc<Tls>>,
+    edge: &Arc<Edge>,
+    shutdown: &Shutdown,
+) -> Result<Server, Failure> {
+    let server = &config.server;
+    let address = SocketAddr::new(server.host, server.port);
+    let failed = |error: std::io::Error| {
+        Failure::because(format!("cannot listen on {address}"), &error, "PORT or --port takes another")
+    };
+    let options = ServerOptions {
+        workers: gateway::workers(config),
+        header_timeout: server.header_timeout,
+        keepalive_timeout: server.keepalive_timeout,
+        drain_timeout: server.drain_timeout,
+        max_connections: server.max_connections,
+    };
+    let listener = bind(address).map_err(failed)?;
+    Server::start(listener, tls, edge, &options, shutdown).map_err(failed)
+}
+
+/// A listening socket with room for a burst of new connections.
+fn bind(address: SocketAddr) -> std::io::Result<std::net::TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6()?,
+    };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(4096)?.into_std()
+}
+
+/// Forgets callers whose quota is whole again.
+async fn sweep(limits: Arc<Limits>, shutdown: Shutdown) {
+    loop {
+        tokio::select! {
+            () = shutdown.begun() => return,
+            () = tokio::time::sleep(Duration::from_secs(60)) => limits.sweep(),
+        }
+    }
+}
+
+/// Begins the shutdown at SIGTERM or SIGINT.
+///
+/// # Errors
+/// When the system refuses to tell about signals.
+pub(crate) fn stop_on_signals(shutdown: &Shutdown) -> Result<(), Failure> {
+    let listen = |kind| {
+        signal(kind).map_err(|error| {
+            Failure::because("signals cannot be received", &error, "this is a fault of the system")
+        })
+    };
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let shutdown = shutdown.clone();
+    task::spawn("signals", async move {
+        let name = tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        };
+        tracing::info!(signal = name, "draining");
+        shutdown.begin();
+    });
+    Ok(())
+}

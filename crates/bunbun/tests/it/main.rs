@@ -1,0 +1,11 @@
+//! The real binary, started as a user starts it.
+
+mod binary;
+mod config;
+mod dev;
+mod help;
+mod import;
+mod keys;
+mod openapi;
+mod routes;
+mod serve;
