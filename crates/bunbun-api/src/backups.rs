@@ -29,7 +29,7 @@ use bunbun_store::{
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use parking_lot::Mutex;
-use tokio::{sync::OnceCell, time::sleep};
+use tokio::{runtime::Handle, sync::OnceCell, time::sleep};
 use tokio_util::task::TaskTracker;
 
 pub use error::Error;
@@ -68,6 +68,9 @@ struct Inner {
     node: Node,
     shutdown: Shutdown,
     tasks: TaskTracker,
+    /// Where the work is done: not on the thread of the request that began it, whose runtime ends
+    /// with its requests and whose time belongs to them.
+    runtime: Handle,
     /// The projects whose rows of this node's last life are marked.
     recovered: Mutex<HashMap<ProjectRef, Arc<OnceCell<()>>>>,
 }
@@ -83,10 +86,14 @@ pub struct Download {
 }
 
 impl Backups {
-    /// Opens the place of backups. Needs neither the control plane nor a project's database.
+    /// Opens the place of backups. Needs neither the control plane nor a project's database. The
+    /// work will be done on the runtime that this is called on.
     ///
     /// # Errors
     /// [`Error::InvalidPlace`], [`Error::Directory`], [`Error::Objects`].
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
     pub fn new(parts: BackupsParts<'_>) -> Result<Self, Error> {
         Ok(Self(Arc::new(Inner {
             store: parts.store,
@@ -95,6 +102,7 @@ impl Backups {
             node: Node::claim(parts.data_directory),
             shutdown: parts.shutdown,
             tasks: TaskTracker::new(),
+            runtime: Handle::current(),
             recovered: Mutex::default(),
         })))
     }
@@ -210,7 +218,11 @@ impl Backups {
         let backup = self.get(project, id).await?;
         let key = complete(&backup)?;
         let object = self.0.objects.read(key).await?;
-        Ok(Download { bytes: object.bytes, content: object.content, backup })
+        Ok(Download {
+            bytes: object.bytes,
+            content: object.content,
+            backup,
+        })
     }
 
     /// Deletes a backup and its object.
@@ -224,14 +236,22 @@ impl Backups {
         rows::get(&client, project, id).await?;
         // The row goes first, so that nobody begins to restore from what is being deleted, and
         // comes back if the object cannot be deleted.
-        let transaction = client.transaction().await.map_err(bunbun_store::Error::from)?;
+        let transaction = client
+            .transaction()
+            .await
+            .map_err(bunbun_store::Error::from)?;
         let Some(deleted) = rows::delete(&transaction, project, id).await? else {
-            return Err(Error::NotReady("The backup is running or a restore from it is."));
+            return Err(Error::NotReady(
+                "The backup is running or a restore from it is.",
+            ));
         };
         if let Some(key) = &deleted.object_key {
             self.0.objects.delete(key).await?;
         }
-        transaction.commit().await.map_err(bunbun_store::Error::from)?;
+        transaction
+            .commit()
+            .await
+            .map_err(bunbun_store::Error::from)?;
         Ok(())
     }
 
@@ -241,13 +261,20 @@ impl Backups {
     }
 
     fn lease<'a>(&'a self, project: &'a ProjectRef, id: BackupId, work: Work) -> Lease<'a> {
-        Lease { store: &self.0.store, project, id, node: self.0.node.name(), work }
+        Lease {
+            store: &self.0.store,
+            project,
+            id,
+            node: self.0.node.name(),
+            work,
+        }
     }
 
     fn spawn<F>(&self, name: &'static str, future: F) -> tokio::task::JoinHandle<F::Output>
     where
         F: Future<Output: Send> + Send + 'static,
     {
+        let _entered = self.0.runtime.enter();
         bunbun_core::task::spawn(name, self.0.tasks.track_future(future))
     }
 }

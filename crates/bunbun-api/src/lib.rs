@@ -22,7 +22,10 @@ pub use state::ApiState;
 pub fn router(state: Arc<ApiState>) -> (Router, utoipa::openapi::OpenApi) {
     let (router, document) = routes::router().split_for_parts();
     let rendered = openapi::Rendered::new(&document);
-    (router.layer(Extension(rendered)).with_state(state), document)
+    (
+        router.layer(Extension(rendered)).with_state(state),
+        document,
+    )
 }
 
 /// The OpenAPI document alone; it depends on nothing but the code.

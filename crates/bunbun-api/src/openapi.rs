@@ -89,7 +89,9 @@ impl Modify for Components {
         let components = openapi.components.get_or_insert_default();
         let bearer = HttpBuilder::new()
             .scheme(HttpAuthScheme::Bearer)
-            .description(Some("The project's `service_role` key, or a token of that role"))
+            .description(Some(
+                "The project's `service_role` key, or a token of that role",
+            ))
             .build();
         components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
         let key = ApiKeyValue::with_description(
@@ -98,7 +100,9 @@ impl Modify for Components {
         );
         components.add_security_scheme("apikey", SecurityScheme::ApiKey(ApiKey::Header(key)));
         for (name, response) in shared_responses() {
-            components.responses.insert(name.to_owned(), response.into());
+            components
+                .responses
+                .insert(name.to_owned(), response.into());
         }
     }
 }
@@ -107,17 +111,62 @@ impl Modify for Components {
 fn shared_responses() -> [(&'static str, Response); 11] {
     let retry = "Seconds after which to try again";
     [
-        ("InvalidRequest", refusal("The request cannot be used", &[Code::InvalidRequest, Code::ValidationFailed]).build()),
-        ("Unauthorized", refusal("No valid credential", &[Code::Unauthorized]).build()),
-        ("Forbidden", refusal("The credential's role may not do this", &[Code::Forbidden]).build()),
+        (
+            "InvalidRequest",
+            refusal(
+                "The request cannot be used",
+                &[Code::InvalidRequest, Code::ValidationFailed],
+            )
+            .build(),
+        ),
+        (
+            "Unauthorized",
+            refusal("No valid credential", &[Code::Unauthorized]).build(),
+        ),
+        (
+            "Forbidden",
+            refusal("The credential's role may not do this", &[Code::Forbidden]).build(),
+        ),
         ("NotFound", refusal("There is no such thing", &[]).build()),
-        ("Conflict", refusal("The state of the resource does not allow it", &[]).build()),
-        ("TooLarge", refusal("The body is larger than allowed", &[Code::TooLarge]).build()),
-        ("RateLimited", refusal("Too many requests", &[Code::RateLimited]).header("Retry-After", seconds(retry)).build()),
-        ("Internal", refusal("A fault of ours", &[Code::Internal]).build()),
-        ("Upstream", refusal("A service that this needs did not answer usefully", &[Code::UpstreamError]).build()),
-        ("Unavailable", refusal("PostgreSQL cannot be reached or has no free connection", &[Code::DatabaseUnavailable]).header("Retry-After", seconds(retry)).build()),
-        ("Timeout", refusal("It took longer than allowed", &[Code::StatementTimeout]).build()),
+        (
+            "Conflict",
+            refusal("The state of the resource does not allow it", &[]).build(),
+        ),
+        (
+            "TooLarge",
+            refusal("The body is larger than allowed", &[Code::TooLarge]).build(),
+        ),
+        (
+            "RateLimited",
+            refusal("Too many requests", &[Code::RateLimited])
+                .header("Retry-After", seconds(retry))
+                .build(),
+        ),
+        (
+            "Internal",
+            refusal("A fault of ours", &[Code::Internal]).build(),
+        ),
+        (
+            "Upstream",
+            refusal(
+                "A service that this needs did not answer usefully",
+                &[Code::UpstreamError],
+            )
+            .build(),
+        ),
+        (
+            "Unavailable",
+            refusal(
+                "PostgreSQL cannot be reached or has no free connection",
+                &[Code::DatabaseUnavailable],
+            )
+            .header("Retry-After", seconds(retry))
+            .build(),
+        ),
+        (
+            "Timeout",
+            refusal("It took longer than allowed", &[Code::StatementTimeout]).build(),
+        ),
     ]
 }
 
@@ -137,7 +186,9 @@ fn refusal(description: &str, codes: &[Code]) -> ResponseBuilder {
             "details": {},
             "request_id": "0f8fad5bd9cb469fa16570867728950e",
         }});
-        let example = utoipa::openapi::example::ExampleBuilder::new().value(Some(value)).build();
+        let example = utoipa::openapi::example::ExampleBuilder::new()
+            .value(Some(value))
+            .build();
         (code.as_str(), example)
     });
     let content = ContentBuilder::new()

@@ -54,7 +54,11 @@ fn operations<'d>(document: &'d Value, tag: &str) -> Vec<Operation<'d>> {
 }
 
 fn page(document: &Value, tag: &Value, operations: &[Operation<'_>]) -> String {
-    let mut out = format!("# {}\n\n{}.\n", text(&tag["name"]), text(&tag["description"]));
+    let mut out = format!(
+        "# {}\n\n{}. Refusals have the body that [errors.md](errors.md) describes.\n",
+        text(&tag["name"]),
+        text(&tag["description"])
+    );
     let mut types = BTreeSet::new();
     for operation in operations {
         write_operation(&mut out, document, operation, &mut types);
@@ -93,28 +97,45 @@ fn write_operation(
             cell(&row["description"]),
         );
     }
-    for (media, content) in body["requestBody"]["content"].as_object().into_iter().flatten() {
-        let _ = writeln!(out, "\nBody (`{media}`): {}", type_of(&content["schema"], types));
-        write_example(out, content);
+    for (media, content) in body["requestBody"]["content"]
+        .as_object()
+        .into_iter()
+        .flatten()
+    {
+        let _ = writeln!(
+            out,
+            "\nBody (`{media}`): {}",
+            type_of(&content["schema"], types)
+        );
+        write_example(out, document, content);
     }
     out.push_str("\n| status | answer |\n|---|---|\n");
     for (status, response) in body["responses"].as_object().into_iter().flatten() {
         let response = resolve(document, response);
         let mut bodies = Vec::new();
         for (media, content) in response["content"].as_object().into_iter().flatten() {
+            if content["schema"]["$ref"] == "#/components/schemas/ErrorEnvelope" {
+                continue; // errors.md describes it once
+            }
             bodies.push(format!("`{media}` {}", type_of(&content["schema"], types)));
         }
-        let description = cell(&response["description"]);
-        let _ = writeln!(out, "| {status} | {description} {} |", bodies.join(", "));
+        bodies.insert(0, cell(&response["description"]));
+        let _ = writeln!(out, "| {status} | {} |", bodies.join("; "));
     }
     let answers = &body["responses"]["200"]["content"];
     for (_, content) in answers.as_object().into_iter().flatten() {
-        write_example(out, content);
+        write_example(out, document, content);
     }
 }
 
-fn write_example(out: &mut String, content: &Value) {
-    let example = &content["example"];
+/// Writes the example of a body, or else that of its type.
+fn write_example(out: &mut String, document: &Value, content: &Value) {
+    let own = &content["example"];
+    let example = if own.is_null() {
+        &resolve(document, &content["schema"])["example"]
+    } else {
+        own
+    };
     if example.is_object() {
         let shown = serde_json::to_string_pretty(example).unwrap_or_default();
         let _ = writeln!(out, "\n```json\n{shown}\n```");
@@ -133,7 +154,11 @@ fn write_types(out: &mut String, document: &Value, mut open: BTreeSet<String>) {
         if let Some(description) = schema["description"].as_str() {
             let _ = writeln!(out, "{}\n", description.trim());
         }
-        let needed: Vec<_> = schema["required"].as_array().into_iter().flatten().collect();
+        let needed: Vec<_> = schema["required"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .collect();
         let mut mentioned = BTreeSet::new();
         match schema["properties"].as_object() {
             Some(fields) => {
@@ -167,7 +192,11 @@ fn errors() -> String {
     );
     for code in Code::ALL {
         let status = bunbun_http::error::status(*code).as_u16();
-        let meaning = code.meaning().split_whitespace().collect::<Vec<_>>().join(" ");
+        let meaning = code
+            .meaning()
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ");
         let _ = writeln!(out, "| `{}` | {status} | {meaning} |", code.as_str());
     }
     out
@@ -176,7 +205,11 @@ fn errors() -> String {
 fn access(security: &Value) -> &'static str {
     match security.as_array() {
         None => "nothing",
-        Some(list) if list.iter().any(|s| s.as_object().is_some_and(serde_json::Map::is_empty)) => {
+        Some(list)
+            if list
+                .iter()
+                .any(|s| s.as_object().is_some_and(serde_json::Map::is_empty)) =>
+        {
             "nothing; tells more to the `service_role` key"
         }
         Some(_) => "the `service_role` key",
@@ -205,10 +238,17 @@ fn type_of(schema: &Value, types: &mut BTreeSet<String>) -> String {
         _ => "any".to_owned(),
     };
     if name.starts_with("array") {
-        return name.replacen("array", &format!("array of {}", type_of(&schema["items"], types)), 1);
+        return name.replacen(
+            "array",
+            &format!("array of {}", type_of(&schema["items"], types)),
+            1,
+        );
     }
     if schema["additionalProperties"].is_object() {
-        return format!("object of {}", type_of(&schema["additionalProperties"], types));
+        return format!(
+            "object of {}",
+            type_of(&schema["additionalProperties"], types)
+        );
     }
     name
 }

@@ -27,7 +27,13 @@ pub(crate) struct Global {
     #[arg(long, global = true)]
     pub(crate) json: bool,
     /// The configuration file; default: bunbun.toml, where there is one
-    #[arg(long, global = true, value_name = "FILE", env = "BUNBUN_CONFIG", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "BUNBUN_CONFIG",
+        hide_env_values = true
+    )]
     pub(crate) config: Option<PathBuf>,
 }
 

@@ -37,7 +37,11 @@ pub(crate) fn project(config: &Config) -> Result<SingleProject, Failure> {
     let mut verifier = Verifier::new(keys.jwt_secret.expose_secret());
     if let Some(jwks) = &keys.jwks {
         verifier = verifier.with_jwks(jwks).map_err(|error| {
-            Failure::because("JWT_JWKS cannot be used", &error, "a JSON object with an array `keys`")
+            Failure::because(
+                "JWT_JWKS cannot be used",
+                &error,
+                "a JSON object with an array `keys`",
+            )
         })?;
     }
     let opaque = |pair: &Option<(SecretString, SecretString)>, role| {
@@ -47,8 +51,10 @@ pub(crate) fn project(config: &Config) -> Result<SingleProject, Failure> {
             token: token.clone(),
         })
     };
-    let opaque_keys =
-        [opaque(&keys.publishable, KeyRole::Anon), opaque(&keys.secret, KeyRole::ServiceRole)];
+    let opaque_keys = [
+        opaque(&keys.publishable, KeyRole::Anon),
+        opaque(&keys.secret, KeyRole::ServiceRole),
+    ];
     Ok(SingleProject(Arc::new(Project {
         reference: ProjectRef::default_project(),
         keys: ProjectKeys {
@@ -78,9 +84,16 @@ pub(crate) fn slots(
     let services = &config.services;
     let shards = workers(config);
     let remote = |name: &str, urls: &[Url]| {
-        registry.get(Settings::of_service(name, urls), shards).map(Filling::Remote).map_err(|error| {
-            Failure::because("a service URL cannot be used", &error, "use http://, https:// or h2c://")
-        })
+        registry
+            .get(Settings::of_service(name, urls), shards)
+            .map(Filling::Remote)
+            .map_err(|error| {
+                Failure::because(
+                    "a service URL cannot be used",
+                    &error,
+                    "use http://, https:// or h2c://",
+                )
+            })
     };
     let mut filled = Vec::new();
     for name in bunbun_gateway::slot::NAMES {
@@ -92,7 +105,11 @@ pub(crate) fn slots(
             _ if !services.kong.is_empty() => (remote(name, &services.kong)?, true),
             _ => (Filling::Empty, false),
         };
-        filled.push(Arc::new(Slot { name: name.into(), filling, public_paths }));
+        filled.push(Arc::new(Slot {
+            name: name.into(),
+            filling,
+            public_paths,
+        }));
     }
     Ok(Slots(filled))
 }
@@ -151,7 +168,10 @@ pub(crate) fn check(config: &Config) -> Result<(), Failure> {
             Box::pin(async { http::Response::new(bunbun_http::body::empty()) })
         }
     }
-    let embedded = EmbeddedServices { api: Arc::new(Nothing), dashboard: Arc::new(Nothing) };
+    let embedded = EmbeddedServices {
+        api: Arc::new(Nothing),
+        dashboard: Arc::new(Nothing),
+    };
     let registry = Arc::new(Registry::default());
     let slots = slots(config, &registry, &embedded)?;
     snapshot(config, &environment(config, slots, &registry)?)?;

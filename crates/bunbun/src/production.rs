@@ -4,6 +4,8 @@ use std::collections::HashSet;
 
 use bunbun_core::config::{Config, Fault, Faults, Sources, settings};
 
+use crate::{failure::Failure, gateway};
+
 /// Passwords that are published in examples and so are none.
 const KNOWN_PASSWORDS: &[&str] = &[
     "this_password_is_insecure_and_should_be_updated",
@@ -22,11 +24,32 @@ const GENERATE: &str = "`bunbun keys generate` makes a complete set";
 pub(crate) fn load(sources: &Sources) -> Result<Config, Faults> {
     let mut faults = faults(sources);
     match Config::load(sources) {
-        Ok(config) if faults.is_empty() => Ok(config),
-        Ok(_) => Err(Faults(faults)),
+        Ok(config) => {
+            faults.extend(gateway_faults(&config));
+            if faults.is_empty() {
+                Ok(config)
+            } else {
+                Err(Faults(faults))
+            }
+        }
         Err(Faults(mut found)) => {
             found.append(&mut faults);
             Err(Faults(found))
+        }
+    }
+}
+
+/// What shows only when the route table is built.
+fn gateway_faults(config: &Config) -> Vec<Fault> {
+    match gateway::check(config) {
+        Ok(()) => Vec::new(),
+        Err(Failure::Configuration(Faults(faults))) => faults,
+        Err(Failure::Failed { problem, hint }) => {
+            vec![Fault {
+                at: "gateway".to_owned(),
+                problem,
+                hint,
+            }]
         }
     }
 }
@@ -41,15 +64,27 @@ fn faults(sources: &Sources) -> Vec<Fault> {
         && secret.len() >= 32
         && is_monotonous(&secret)
     {
-        faults.push(fault("keys.jwt_secret", "repeats a few characters", GENERATE));
+        faults.push(fault(
+            "keys.jwt_secret",
+            "repeats a few characters",
+            GENERATE,
+        ));
     }
     match sources.get("dashboard.password") {
         None => faults.push(fault("dashboard.password", "is not set", GENERATE)),
         Some(password) if password.len() < 12 => {
-            faults.push(fault("dashboard.password", "is shorter than 12 characters", GENERATE));
+            faults.push(fault(
+                "dashboard.password",
+                "is shorter than 12 characters",
+                GENERATE,
+            ));
         }
         Some(password) if KNOWN_PASSWORDS.contains(&password.as_str()) => {
-            faults.push(fault("dashboard.password", "is a published example", GENERATE));
+            faults.push(fault(
+                "dashboard.password",
+                "is a published example",
+                GENERATE,
+            ));
         }
         Some(_) => {}
     }
@@ -63,7 +98,11 @@ fn faults(sources: &Sources) -> Vec<Fault> {
         && let Err(error) = filter.parse::<tracing_subscriber::EnvFilter>()
     {
         let hint = "for example info, or warn,bunbun_gateway=debug";
-        faults.push(fault("telemetry.log", format!("is no log filter: {error}"), hint));
+        faults.push(fault(
+            "telemetry.log",
+            format!("is no log filter: {error}"),
+            hint,
+        ));
     }
     faults
 }
@@ -89,7 +128,9 @@ fn is_encryption_key(text: &str) -> bool {
     let is_hex = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     let digits = text.strip_suffix('=').unwrap_or(text);
     let is_base64 = digits.len() == 43
-        && digits.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/-_".contains(&byte));
+        && digits
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"+/-_".contains(&byte));
     is_hex || is_base64
 }
 
@@ -122,7 +163,10 @@ mod tests {
     fn weak_and_missing_secrets_are_refused_together() {
         let weak = [
             ("JWT_SECRET", "abababababababababababababababababab"),
-            ("DASHBOARD_PASSWORD", "this_password_is_insecure_and_should_be_updated"),
+            (
+                "DASHBOARD_PASSWORD",
+                "this_password_is_insecure_and_should_be_updated",
+            ),
             ("DATABASE_ENCRYPTION_KEY", "too short"),
             ("LOG", "no=such=filter"),
         ];

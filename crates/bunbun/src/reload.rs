@@ -35,7 +35,9 @@ impl Reload {
     /// Watches until the shutdown.
     pub(crate) async fn run(self) {
         let Ok(mut hangup) = signal(SignalKind::hangup()) else {
-            tracing::warn!("SIGHUP cannot be received; only changes of files reload the configuration");
+            tracing::warn!(
+                "SIGHUP cannot be received; only changes of files reload the configuration"
+            );
             return;
         };
         let mut seen = self.times();
@@ -61,13 +63,20 @@ impl Reload {
     }
 
     fn reload(&self) -> Result<usize, Failure> {
-        let sources = Sources { file: config::read_file(&self.file)?, ..self.sources.clone() };
+        let sources = Sources {
+            file: config::read_file(&self.file)?,
+            ..self.sources.clone()
+        };
         let config = Config::load(&sources)?;
         let snapshot = gateway::snapshot(&config, &self.environment)?;
         let routes = snapshot.table.routes().len();
         if let Some(tls) = &self.tls {
             tls.reload().map_err(|error| {
-                Failure::because("the certificate cannot be used", &error, "the old one stays")
+                Failure::because(
+                    "the certificate cannot be used",
+                    &error,
+                    "the old one stays",
+                )
             })?;
         }
         self.edge.swap(snapshot);
@@ -80,6 +89,9 @@ impl Reload {
             Some((data.modified().ok()?, data.len()))
         };
         let certificates = self.tls.iter().flat_map(|tls| tls.files());
-        std::iter::once(self.file.clone()).chain(certificates).map(|path| of(&path)).collect()
+        std::iter::once(self.file.clone())
+            .chain(certificates)
+            .map(|path| of(&path))
+            .collect()
     }
 }

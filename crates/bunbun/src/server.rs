@@ -65,7 +65,15 @@ pub(crate) struct Start<'r> {
 /// # Errors
 /// When the address cannot be listened on, or the route table cannot be built.
 pub(crate) async fn run(start: Start<'_>) -> Result<(), Failure> {
-    let Start { config, sources, config_file, data_dir, postgres_mode, shutdown, ready } = start;
+    let Start {
+        config,
+        sources,
+        config_file,
+        data_dir,
+        postgres_mode,
+        shutdown,
+        ready,
+    } = start;
     let metrics = metrics_recorder()?;
     let registry = Arc::new(Registry::default());
     let api = Api::new(&config, &data_dir, postgres_mode, &shutdown, metrics)?;
@@ -89,8 +97,14 @@ pub(crate) async fn run(start: Start<'_>) -> Result<(), Failure> {
     ));
     api.connect(&edge, slots, &registry);
     let server = listen(&config, tls.clone(), &edge, &shutdown)?;
-    task::spawn("upstreams", bunbun_gateway::upstream::health::run(registry, shutdown.clone()));
-    task::spawn("rate limits", sweep(Arc::clone(&environment.limits), shutdown.clone()));
+    task::spawn(
+        "upstreams",
+        bunbun_gateway::upstream::health::run(registry, shutdown.clone()),
+    );
+    task::spawn(
+        "rate limits",
+        sweep(Arc::clone(&environment.limits), shutdown.clone()),
+    );
     let reload = Reload {
         sources,
         file: config_file,
@@ -136,13 +150,18 @@ impl Explain for Late {
     }
 
     fn refused(&self, request_id: &str, context: &RequestContext) -> Option<Explanation> {
-        self.0.get().and_then(|(edge, ..)| edge.refused(request_id, context))
+        self.0
+            .get()
+            .and_then(|(edge, ..)| edge.refused(request_id, context))
     }
 }
 
 impl SlotProbes for Late {
     fn probes(&self) -> Vec<SlotProbe> {
-        self.0.get().map(|(_, slots, _)| slots.probes()).unwrap_or_default()
+        self.0
+            .get()
+            .map(|(_, slots, _)| slots.probes())
+            .unwrap_or_default()
     }
 }
 
@@ -157,7 +176,11 @@ impl Api {
         let pool = pool(config)?;
         let databases: Arc<dyn Databases> = Arc::new(SingleDatabase(pool.clone()));
         let store = Store::new(&config.database).map_err(|error| {
-            Failure::because("PLATFORM_DATABASE_URL cannot be used", &error, "postgres://user:password@host/database")
+            Failure::because(
+                "PLATFORM_DATABASE_URL cannot be used",
+                &error,
+                "postgres://user:password@host/database",
+            )
         })?;
         let backups = Backups::new(BackupsParts {
             store,
@@ -200,7 +223,11 @@ impl Api {
             backups: backups.clone(),
             shutdown: shutdown.clone(),
         });
-        Ok(Self { state, backups, late })
+        Ok(Self {
+            state,
+            backups,
+            late,
+        })
     }
 
     fn services(&self) -> EmbeddedServices {
@@ -218,14 +245,20 @@ impl Api {
 }
 
 fn pool(config: &Config) -> Result<Option<Pool>, Failure> {
-    let Some(url) = &config.database.url else { return Ok(None) };
+    let Some(url) = &config.database.url else {
+        return Ok(None);
+    };
     let config = PoolConfig {
         size: config.database.pool_size,
         statement_timeout: config.database.statement_timeout,
         ..PoolConfig::new(url.clone())
     };
     Pool::new(&config).map(Some).map_err(|error| {
-        Failure::because("DATABASE_URL cannot be used", &error, "postgres://user:password@host:5432/database")
+        Failure::because(
+            "DATABASE_URL cannot be used",
+            &error,
+            "postgres://user:password@host:5432/database",
+        )
     })
 }
 
@@ -243,12 +276,17 @@ fn publish_pool(pool: &Pool) {
 }
 
 /// Seconds; from a tenth of a millisecond, as a proxied request takes, to a minute.
-const BUCKETS: [f64; 14] =
-    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 10.0, 60.0];
+const BUCKETS: [f64; 14] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 10.0, 60.0,
+];
 
 fn metrics_recorder() -> Result<PrometheusHandle, Failure> {
     let failed = |error: metrics_exporter_prometheus::BuildError| {
-        Failure::because("metrics cannot be collected", &error, "this is a fault of BunBun")
+        Failure::because(
+            "metrics cannot be collected",
+            &error,
+            "this is a fault of BunBun",
+        )
     };
     let handle = PrometheusBuilder::new()
         .set_buckets(&BUCKETS)
@@ -283,9 +321,15 @@ fn access_log(config: &Config) -> Result<Option<Arc<AccessLog>>, Failure> {
 }
 
 fn tls(config: &Config) -> Result<Option<Arc<Tls>>, Failure> {
-    let Some(files) = &config.server.tls else { return Ok(None) };
+    let Some(files) = &config.server.tls else {
+        return Ok(None);
+    };
     let tls = Tls::new(files).map_err(|error| {
-        Failure::because("TLS cannot be used", &error, "TLS_CERT_FILE and TLS_KEY_FILE are PEM files that belong together")
+        Failure::because(
+            "TLS cannot be used",
+            &error,
+            "TLS_CERT_FILE and TLS_KEY_FILE are PEM files that belong together",
+        )
     })?;
     Ok(Some(Arc::new(tls)))
 }
@@ -299,7 +343,11 @@ fn listen(
     let server = &config.server;
     let address = SocketAddr::new(server.host, server.port);
     let failed = |error: std::io::Error| {
-        Failure::because(format!("cannot listen on {address}"), &error, "PORT or --port takes another")
+        Failure::because(
+            format!("cannot listen on {address}"),
+            &error,
+            "PORT or --port takes another",
+        )
     };
     let options = ServerOptions {
         workers: gateway::workers(config),
@@ -340,7 +388,11 @@ async fn sweep(limits: Arc<Limits>, shutdown: Shutdown) {
 pub(crate) fn stop_on_signals(shutdown: &Shutdown) -> Result<(), Failure> {
     let listen = |kind| {
         signal(kind).map_err(|error| {
-            Failure::because("signals cannot be received", &error, "this is a fault of the system")
+            Failure::because(
+                "signals cannot be received",
+                &error,
+                "this is a fault of the system",
+            )
         })
     };
     let mut terminate = listen(SignalKind::terminate())?;

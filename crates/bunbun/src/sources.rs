@@ -38,11 +38,16 @@ pub(crate) fn read(global: &Global, listen: Option<&ListenArguments>) -> Result<
 /// For commands that use no key: a missing one is no fault then.
 pub(crate) fn without_keys(mut sources: Sources) -> Sources {
     sources.file.remove("keys");
-    for setting in SETTINGS.iter().filter(|setting| setting.path.starts_with("keys.")) {
+    for setting in SETTINGS
+        .iter()
+        .filter(|setting| setting.path.starts_with("keys."))
+    {
         sources.env.remove(setting.env);
     }
     sources.env.remove("SERVICE_ROLE_KEY");
-    sources.flags.insert("keys.jwt_secret", secret::random_text(48));
+    sources
+        .flags
+        .insert("keys.jwt_secret", secret::random_text(48));
     sources
 }
 

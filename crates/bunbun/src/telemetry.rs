@@ -9,6 +9,9 @@ use tracing_subscriber::{
 
 use crate::{failure::Failure, printer};
 
+/// Libraries that say at `info` what is news to nobody. LOG may name them and beats this.
+const QUIET: &str = "refinery_core=warn,tokio_postgres=warn,deadpool=error";
+
 type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
 /// Keeps the exporters; when it is dropped they send what they still have.
@@ -46,7 +49,11 @@ pub(crate) fn start(config: &TelemetryConfig) -> Result<Telemetry, Failure> {
         None => None,
     };
     #[cfg(not(feature = "otlp"))]
-    refuse(config.otlp_endpoint.is_some(), "telemetry.otlp_endpoint", "otlp")?;
+    refuse(
+        config.otlp_endpoint.is_some(),
+        "telemetry.otlp_endpoint",
+        "otlp",
+    )?;
     #[cfg(feature = "sentry")]
     let sentry = match &config.sentry_dsn {
         Some(dsn) => {
@@ -57,7 +64,11 @@ pub(crate) fn start(config: &TelemetryConfig) -> Result<Telemetry, Failure> {
         None => None,
     };
     #[cfg(not(feature = "sentry"))]
-    refuse(config.sentry_dsn.is_some(), "telemetry.sentry_dsn", "sentry")?;
+    refuse(
+        config.sentry_dsn.is_some(),
+        "telemetry.sentry_dsn",
+        "sentry",
+    )?;
     // Only the first subscriber of a process counts; there is no second one here.
     let _ = tracing_subscriber::registry().with(layers).try_init();
     Ok(Telemetry {
@@ -69,7 +80,8 @@ pub(crate) fn start(config: &TelemetryConfig) -> Result<Telemetry, Failure> {
 }
 
 fn logs(config: &TelemetryConfig) -> Result<BoxedLayer, Failure> {
-    let filter: EnvFilter = config.log.parse().map_err(|error| {
+    let filter = format!("{QUIET},{}", config.log);
+    let filter: EnvFilter = filter.parse().map_err(|error| {
         let hint = "LOG is for example info, or warn,bunbun_gateway=debug";
         Failure::because("the log filter cannot be used", &error, hint)
     })?;
@@ -82,7 +94,11 @@ fn logs(config: &TelemetryConfig) -> Result<BoxedLayer, Failure> {
     let layer = fmt::layer().with_writer(io::stderr);
     Ok(if pretty {
         let color = terminal && !printer::no_color();
-        layer.with_ansi(color).with_target(false).with_filter(filter).boxed()
+        layer
+            .with_ansi(color)
+            .with_target(false)
+            .with_filter(filter)
+            .boxed()
     } else {
         layer
             .json()
@@ -98,7 +114,10 @@ fn logs(config: &TelemetryConfig) -> Result<BoxedLayer, Failure> {
 fn refuse(is_set: bool, path: &str, feature: &str) -> Result<(), Failure> {
     if is_set {
         let problem = format!("{path} is set, but this build has no {feature}");
-        return Err(Failure::new(problem, format!("build with --features {feature}")));
+        return Err(Failure::new(
+            problem,
+            format!("build with --features {feature}"),
+        ));
     }
     Ok(())
 }

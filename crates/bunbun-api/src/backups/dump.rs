@@ -44,7 +44,8 @@ pub(super) async fn run(backups: &Backups, job: Job) {
             let noted = lease
                 .settle(|| async {
                     let client = store.client().await?;
-                    let note = rows::update_succeeded(&client, &job.project, id, node, bytes, sha256);
+                    let note =
+                        rows::update_succeeded(&client, &job.project, id, node, bytes, sha256);
                     Ok(note.await?)
                 })
                 .await;
@@ -59,7 +60,9 @@ pub(super) async fn run(backups: &Backups, job: Job) {
         Err(error) => {
             let cause = bunbun_core::error::chain(&error);
             tracing::error!(backup = %id, project = %job.project, error = cause, "backup failed");
-            let message = error.public_message().unwrap_or("A fault of ours; see the log.".into());
+            let message = error
+                .public_message()
+                .unwrap_or("A fault of ours; see the log.".into());
             let noted = lease
                 .settle(|| async {
                     let client = store.client().await?;
@@ -83,12 +86,12 @@ pub(super) async fn run(backups: &Backups, job: Job) {
 }
 
 /// Copies what `pg_dump` writes into the object store. Only a dump that ended well is completed.
-async fn copy(
-    backups: &Backups,
-    job: &Job,
-    progress: &Progress,
-) -> Result<(u64, [u8; 32]), Error> {
-    let mut upload = backups.0.objects.create(&job.key, job.estimated_bytes).await?;
+async fn copy(backups: &Backups, job: &Job, progress: &Progress) -> Result<(u64, [u8; 32]), Error> {
+    let mut upload = backups
+        .0
+        .objects
+        .create(&job.key, job.estimated_bytes)
+        .await?;
     match pump(&mut upload, job, progress).await {
         Ok(()) => upload.finish().await,
         Err(error) => {

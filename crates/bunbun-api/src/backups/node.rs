@@ -24,10 +24,16 @@ impl Node {
     /// be kept there, the name is a new one: then only silence tells that this node is dead.
     pub(super) fn claim(data_directory: &Path) -> Self {
         match Self::kept(data_directory) {
-            Ok((name, file)) => Self { name, lock: Some(file) },
+            Ok((name, file)) => Self {
+                name,
+                lock: Some(file),
+            },
             Err(error) => {
                 tracing::debug!(%error, "this node has no lasting name");
-                Self { name: Uuid::new_v4().to_string(), lock: None }
+                Self {
+                    name: Uuid::new_v4().to_string(),
+                    lock: None,
+                }
             }
         }
     }
@@ -42,7 +48,9 @@ impl Node {
             .open(data_directory.join(FILE))?;
         file.try_lock()?;
         let mut text = String::new();
-        Read::by_ref(&mut file).take(100).read_to_string(&mut text)?;
+        Read::by_ref(&mut file)
+            .take(100)
+            .read_to_string(&mut text)?;
         if let Ok(name) = text.trim().parse::<Uuid>() {
             return Ok((name.to_string(), file));
         }

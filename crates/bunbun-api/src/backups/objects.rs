@@ -107,7 +107,11 @@ impl Objects {
             })
             .build()
             .map_err(Error::Objects)?;
-        Ok(Self { store: Arc::new(store), prefix, directory: None })
+        Ok(Self {
+            store: Arc::new(store),
+            prefix,
+            directory: None,
+        })
     }
 
     /// The key of a backup's object.
@@ -193,7 +197,10 @@ impl Objects {
 
 /// Makes a directory that nobody else can look into; one that exists stays as it is.
 fn make_private(directory: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(directory)
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
 }
 
 /// An object that is being written. Unless it is finished, nothing of it remains.
@@ -225,7 +232,10 @@ impl Upload {
         if let Some(writer) = self.writer.take() {
             writer.finish().await?;
         }
-        Ok((self.bytes, std::mem::take(&mut self.digest).finalize().into()))
+        Ok((
+            self.bytes,
+            std::mem::take(&mut self.digest).finalize().into(),
+        ))
     }
 
     /// Gives the object up.
@@ -269,7 +279,10 @@ mod tests {
     async fn read(objects: &Objects, key: &str) -> Vec<u8> {
         let object = objects.read(key).await.expect("an object");
         let chunks: Vec<Bytes> = object.content.try_collect().await.expect("its content");
-        assert_eq!(chunks.iter().map(Bytes::len).sum::<usize>() as u64, object.bytes);
+        assert_eq!(
+            chunks.iter().map(Bytes::len).sum::<usize>() as u64,
+            object.bytes
+        );
         chunks.concat()
     }
 
@@ -282,22 +295,40 @@ mod tests {
         let content = vec![7_u8; 3_000_000];
         let mut upload = objects.create(&key, 0).await.expect("an upload");
         for chunk in content.chunks(64 * 1024) {
-            upload.write(Bytes::copy_from_slice(chunk)).await.expect("written");
+            upload
+                .write(Bytes::copy_from_slice(chunk))
+                .await
+                .expect("written");
         }
-        assert!(matches!(objects.read(&key).await, Err(Error::ObjectMissing)));
-        assert_eq!(objects.partial_files(&project).await.expect("files")[0].0, id);
+        assert!(matches!(
+            objects.read(&key).await,
+            Err(Error::ObjectMissing)
+        ));
+        assert_eq!(
+            objects.partial_files(&project).await.expect("files")[0].0,
+            id
+        );
         let (bytes, digest) = upload.finish().await.expect("complete");
         assert_eq!(bytes, 3_000_000);
         assert_eq!(digest, bunbun_core::secret::digest(&content));
         assert_eq!(read(&objects, &key).await, content);
-        assert!(objects.partial_files(&project).await.expect("files").is_empty());
+        assert!(
+            objects
+                .partial_files(&project)
+                .await
+                .expect("files")
+                .is_empty()
+        );
         for folder in ["backups", "backups/default"] {
             let mode = std::fs::metadata(data.path().join(folder)).expect("a folder");
             assert_eq!(mode.permissions().mode() & 0o777, 0o700, "{folder}");
         }
         objects.delete(&key).await.expect("deleted");
         objects.delete(&key).await.expect("deleted already");
-        assert!(matches!(objects.read(&key).await, Err(Error::ObjectMissing)));
+        assert!(matches!(
+            objects.read(&key).await,
+            Err(Error::ObjectMissing)
+        ));
     }
 
     #[tokio::test]
@@ -307,10 +338,63 @@ mod tests {
         let project = ProjectRef::default_project();
         let key = Objects::key(&project, BackupId::generate());
         let mut upload = objects.create(&key, 0).await.expect("an upload");
-        upload.write(Bytes::from(vec![1; 2_000_000])).await.expect("written");
+        upload
+            .write(Bytes::from(vec![1; 2_000_000]))
+            .await
+            .expect("written");
         upload.abort().await;
-        assert!(objects.partial_files(&project).await.expect("files").is_empty());
-        assert!(matches!(objects.read(&key).await, Err(Error::ObjectMissing)));
+        assert!(
+            objects
+                .partial_files(&project)
+                .await
+                .expect("files")
+                .is_empty()
+        );
+        assert!(matches!(
+            objects.read(&key).await,
+            Err(Error::ObjectMissing)
+        ));
+    }
+
+    /// Runs where `TEST_BACKUPS_URL` names a bucket that may be written to, with `AWS_…` set.
+    #[tokio::test]
+    async fn a_bucket_keeps_objects_as_a_directory_does() {
+        let Some(url) = std::env::var_os("TEST_BACKUPS_URL") else {
+            eprintln!("SKIPPED: no TEST_BACKUPS_URL");
+            return;
+        };
+        let objects = Objects::open(url.to_str(), "/nowhere".as_ref()).expect("a store");
+        let key = Objects::key(&ProjectRef::default_project(), BackupId::generate());
+        let content: Vec<u8> = (0..20_000_000_u32).map(|n| n as u8).collect();
+        let mut given_up = objects.create(&key, 0).await.expect("an upload");
+        given_up
+            .write(Bytes::from(content.clone()))
+            .await
+            .expect("written");
+        given_up.abort().await;
+        assert!(matches!(
+            objects.read(&key).await,
+            Err(Error::ObjectMissing)
+        ));
+        let mut upload = objects.create(&key, 0).await.expect("an upload");
+        for chunk in content.chunks(64 * 1024) {
+            upload
+                .write(Bytes::copy_from_slice(chunk))
+                .await
+                .expect("written");
+        }
+        assert!(matches!(
+            objects.read(&key).await,
+            Err(Error::ObjectMissing)
+        ));
+        upload.finish().await.expect("complete");
+        assert!(read(&objects, &key).await == content, "the same comes back");
+        objects.delete(&key).await.expect("deleted");
+        objects.delete(&key).await.expect("deleted already");
+        assert!(matches!(
+            objects.read(&key).await,
+            Err(Error::ObjectMissing)
+        ));
     }
 
     #[test]
@@ -321,9 +405,14 @@ mod tests {
         assert!(place(&path).is_ok_and(|objects| objects.directory.is_some()));
         assert!(place(&format!("file://{path}")).is_ok_and(|objects| objects.directory.is_some()));
         let bucket = place("s3://bucket/some/where").expect("a bucket");
-        assert_eq!(bucket.path("default/x.dump").as_ref(), "some/where/default/x.dump");
+        assert_eq!(
+            bucket.path("default/x.dump").as_ref(),
+            "some/where/default/x.dump"
+        );
         for url in ["s3://key:hunter2@bucket", "ftp://host/x", "file://relative"] {
-            let Err(error) = place(url) else { panic!("{url} was accepted") };
+            let Err(error) = place(url) else {
+                panic!("{url} was accepted")
+            };
             assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
         }
     }

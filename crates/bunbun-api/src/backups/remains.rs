@@ -1,5 +1,7 @@
 //! What nodes that died, or work that failed, have left behind.
 
+use std::sync::Arc;
+
 use bunbun_core::id::{BackupId, ProjectRef};
 use bunbun_databases::postgres::dump::databases::Server;
 use bunbun_store::{
@@ -28,9 +30,14 @@ impl Backups {
             {
                 report(backup.id, self.delete_object(project, backup.id, key).await);
             }
-            let restore = backup.restore.filter(|restore| restore.status == Status::Failed);
+            let restore = backup
+                .restore
+                .filter(|restore| restore.status == Status::Failed);
             if let Some(name) = restore.and_then(|restore| restore.working_database) {
-                report(backup.id, self.drop_working(project, backup.id, &name).await);
+                report(
+                    backup.id,
+                    self.drop_working(project, backup.id, &name).await,
+                );
             }
         }
         self.delete_partial_files(project).await
@@ -39,13 +46,7 @@ impl Backups {
     /// Marks, once per project and before anything else is done for it, what this node was at when
     /// it was killed.
     pub(super) async fn recover(&self, project: &ProjectRef) -> Result<(), Error> {
-        let cell = {
-            let mut recovered = self.0.recovered.lock();
-            match recovered.get(project) {
-                Some(cell) => cell.clone(),
-                None => recovered.entry(project.clone()).or_default().clone(),
-            }
-        };
+        let cell = Arc::clone(self.0.recovered.lock().entry(project.clone()).or_default());
         cell.get_or_try_init(|| async {
             let client = self.0.store.client().await?;
             let node = Some(self.0.node.name());

@@ -16,8 +16,9 @@ use bunbun_core::{
     id::{BackupId, ProjectRef},
 };
 use bunbun_databases::postgres::dump::{
-    self, Tools, describe,
+    self, Tools,
     databases::{Server, WORKING_PREFIX},
+    describe,
 };
 use bunbun_store::backups::{self as rows, Backup, NewRestore};
 use futures_util::StreamExt;
@@ -95,12 +96,18 @@ impl Backups {
         let tools = Tools::find(description.major).await?;
         // Not the backup's id: of one backup there may be several restores, one after another.
         let working = format!("{WORKING_PREFIX}{}", BackupId::generate().0.simple());
-        let new = NewRestore { database: &target, working_database: &working, node: inner.node.name() };
+        let new = NewRestore {
+            database: &target,
+            working_database: &working,
+            node: inner.node.name(),
+        };
         let client = inner.store.client().await?;
         self.mark_silent(&client, &project).await?;
         let begun = rows::update_restore_started(&client, &project, id, new).await?;
         drop(client);
-        let begun = begun.ok_or(Error::NotReady("Another restore from this backup is running."))?;
+        let begun = begun.ok_or(Error::NotReady(
+            "Another restore from this backup is running.",
+        ))?;
         let job = Job {
             project,
             backup: begun.clone(),
@@ -151,7 +158,9 @@ fn is_new_name(name: &str) -> bool {
     let mut characters = name.chars();
     name.len() <= NAME_BYTES
         && !name.starts_with(WORKING_PREFIX)
-        && characters.next().is_some_and(|first| first.is_ascii_alphabetic())
+        && characters
+            .next()
+            .is_some_and(|first| first.is_ascii_alphabetic())
         && characters.all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'))
 }
 
@@ -201,7 +210,9 @@ async fn run(backups: &Backups, job: Job) {
         Err(error) => {
             let cause = bunbun_core::error::chain(error);
             tracing::error!(backup = %id, %project, error = cause, "restore failed");
-            let message = error.public_message().unwrap_or("A fault of ours; see the log.".into());
+            let message = error
+                .public_message()
+                .unwrap_or("A fault of ours; see the log.".into());
             let settled = lease.settle(|| async {
                 let client = store.client().await?;
                 Ok(rows::update_restore_failed(&client, project, id, node, &message).await?)
@@ -225,7 +236,9 @@ async fn run(backups: &Backups, job: Job) {
 async fn load(backups: &Backups, job: &Job) -> Result<Server, Error> {
     let server = Server::new(&job.url)?;
     let object = backups.0.objects.read(&job.key).await?;
-    server.create(&job.working, &job.backup.database, job.replace).await?;
+    server
+        .create(&job.working, &job.backup.database, job.replace)
+        .await?;
     let read = Mutex::new((Sha256::new(), 0_u64));
     let content = object.content.inspect(|chunk| {
         if let Ok(chunk) = chunk {
@@ -237,7 +250,14 @@ async fn load(backups: &Backups, job: &Job) -> Result<Server, Error> {
     // To the very end, also past what pg_restore needs: the digest is of the whole.
     let mut content = Box::pin(content);
     let restored = dump::restore(&job.tools, &job.url, &job.working, &mut content).await;
-    while restored.is_ok() && content.next().await.transpose().map_err(unreadable)?.is_some() {}
+    while restored.is_ok()
+        && content
+            .next()
+            .await
+            .transpose()
+            .map_err(unreadable)?
+            .is_some()
+    {}
     drop(content);
     let (digest, bytes) = read.into_inner();
     let digest: [u8; 32] = digest.finalize().into();
@@ -306,6 +326,9 @@ mod tests {
     fn a_replaced_database_keeps_as_much_of_its_name_as_fits() {
         assert!(previous_name("shop").starts_with("shop_before_restore_2"));
         let long = previous_name(&"ä".repeat(31));
-        assert!(long.len() <= NAME_BYTES && long.starts_with("ääää"), "{long}");
+        assert!(
+            long.len() <= NAME_BYTES && long.starts_with("ääää"),
+            "{long}"
+        );
     }
 }

@@ -211,7 +211,10 @@ pub(crate) async fn list_backups(
     let is_last = found.len() <= limit as usize;
     found.truncate(limit as usize);
     let next = found.last().filter(|_| !is_last).map(|backup| backup.id.0);
-    Ok(Json(Backups { backups: found.into_iter().map(Into::into).collect(), next }))
+    Ok(Json(Backups {
+        backups: found.into_iter().map(Into::into).collect(),
+        next,
+    }))
 }
 
 /// Back up the project's PostgreSQL
@@ -250,7 +253,10 @@ pub(crate) async fn get_backup(
     ServiceRole(context): ServiceRole,
     Path(id): Path<String>,
 ) -> Result<Json<Backup>, ApiError> {
-    let backup = state.backups()?.get(&context.project.reference, backup_id(&id)?).await?;
+    let backup = state
+        .backups()?
+        .get(&context.project.reference, backup_id(&id)?)
+        .await?;
     Ok(Json(backup.into()))
 }
 
@@ -280,13 +286,19 @@ pub(crate) async fn download_backup(
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
     let project = &context.project.reference;
-    let Download { backup, bytes, content } =
-        state.backups()?.download(project, backup_id(&id)?).await?;
+    let Download {
+        backup,
+        bytes,
+        content,
+    } = state.backups()?.download(project, backup_id(&id)?).await?;
     let digest = BASE64_STANDARD.encode(backup.sha256.unwrap_or_default());
     let headers = [
         (CONTENT_TYPE, "application/octet-stream".to_owned()),
         (CONTENT_LENGTH, bytes.to_string()),
-        (CONTENT_DISPOSITION, format!("attachment; filename=\"{}\"", file_name(&backup))),
+        (
+            CONTENT_DISPOSITION,
+            format!("attachment; filename=\"{}\"", file_name(&backup)),
+        ),
         (CACHE_CONTROL, "private, no-store".to_owned()),
         (REPR_DIGEST, format!("sha-256=:{digest}:")),
     ];
@@ -331,9 +343,15 @@ pub(crate) async fn restore_backup(
     Path(id): Path<String>,
     Body(body): Body<RestoreBackupBody>,
 ) -> Result<Response, ApiError> {
-    let request = RestoreRequest { database: body.database, confirm: body.confirm };
+    let request = RestoreRequest {
+        database: body.database,
+        confirm: body.confirm,
+    };
     let project = &context.project.reference;
-    let backup = state.backups()?.restore(project, backup_id(&id)?, request).await?;
+    let backup = state
+        .backups()?
+        .restore(project, backup_id(&id)?, request)
+        .await?;
     Ok(accepted(backup))
 }
 
@@ -354,19 +372,28 @@ pub(crate) async fn delete_backup(
     ServiceRole(context): ServiceRole,
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiError> {
-    state.backups()?.delete(&context.project.reference, backup_id(&id)?).await?;
+    state
+        .backups()?
+        .delete(&context.project.reference, backup_id(&id)?)
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// What cannot be an id is the id of nothing.
 fn backup_id(text: &str) -> Result<BackupId, ApiError> {
-    text.parse().map_err(|_| ApiError::from(bunbun_store::Error::BackupNotFound))
+    text.parse()
+        .map_err(|_| ApiError::from(bunbun_store::Error::BackupNotFound))
 }
 
 /// The answer to what has begun.
 fn accepted(backup: rows::Backup) -> Response {
     let location = format!("/api/backups/{}", backup.id);
-    (StatusCode::ACCEPTED, [(LOCATION, location)], Json(Backup::from(backup))).into_response()
+    (
+        StatusCode::ACCEPTED,
+        [(LOCATION, location)],
+        Json(Backup::from(backup)),
+    )
+        .into_response()
 }
 
 /// `shop-20261121T064500Z.dump`, with nothing in it that a header or a file system minds.
@@ -374,7 +401,13 @@ fn file_name(backup: &rows::Backup) -> String {
     let database: String = backup
         .database
         .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '_' | '-') { c } else { '_' })
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || matches!(c, '_' | '-') {
+                c
+            } else {
+                '_'
+            }
+        })
         .collect();
     let at = backup.created_at;
     format!(

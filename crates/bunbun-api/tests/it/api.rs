@@ -118,7 +118,12 @@ impl Api {
         let paths = self.document["paths"].as_object().expect("paths");
         let exact = paths.get(path);
         exact
-            .or_else(|| paths.iter().find(|(template, _)| matches(template)).map(|(_, item)| item))
+            .or_else(|| {
+                paths
+                    .iter()
+                    .find(|(template, _)| matches(template))
+                    .map(|(_, item)| item)
+            })
             .and_then(|item| item.get(method.as_str().to_ascii_lowercase()))
     }
 
@@ -129,15 +134,22 @@ impl Api {
         };
         let status = reply.status.as_u16().to_string();
         let declared = &operation["responses"][&status];
-        assert!(!declared.is_null(), "{method} {path} answers {status}, which is not declared");
+        assert!(
+            !declared.is_null(),
+            "{method} {path} answers {status}, which is not declared"
+        );
         let declared = match declared["$ref"].as_str() {
-            Some(reference) => {
-                self.document.pointer(reference.trim_start_matches('#')).expect("a component")
-            }
+            Some(reference) => self
+                .document
+                .pointer(reference.trim_start_matches('#'))
+                .expect("a component"),
             None => declared,
         };
         let Some(media) = reply.headers.get("content-type") else {
-            assert!(reply.body.is_empty(), "{method} {path}: a body without a type");
+            assert!(
+                reply.body.is_empty(),
+                "{method} {path}: a body without a type"
+            );
             return;
         };
         let media = media.to_str().expect("ASCII");
@@ -151,7 +163,11 @@ impl Api {
             panic!("{method} {path} answers {status} as {media}, which is not declared");
         };
         if essence == "application/json" {
-            self.check_schema(&content["schema"], reply, &format!("{method} {path} {status}"));
+            self.check_schema(
+                &content["schema"],
+                reply,
+                &format!("{method} {path} {status}"),
+            );
         }
     }
 
@@ -179,7 +195,13 @@ pub(crate) struct Call<'a> {
 impl<'a> Call<'a> {
     fn new(api: &'a Api, method: Method, path: &str) -> Self {
         let (headers, body) = (HeaderMap::new(), body::empty());
-        Self { api, method, path: path.to_owned(), headers, body }
+        Self {
+            api,
+            method,
+            path: path.to_owned(),
+            headers,
+            body,
+        }
     }
 
     pub(crate) fn header(mut self, name: &'static str, value: &str) -> Self {
@@ -221,7 +243,11 @@ impl<'a> Call<'a> {
         request.extensions_mut().insert(context);
         let (parts, body) = self.api.service.call(request).await.into_parts();
         let body = body.collect().await.expect("the body arrives").to_bytes();
-        let reply = Reply { status: parts.status, headers: parts.headers, body };
+        let reply = Reply {
+            status: parts.status,
+            headers: parts.headers,
+            body,
+        };
         let path = self.path.split('?').next().unwrap_or_default();
         self.api.check_declared(&self.method, path, &reply);
         reply
@@ -238,9 +264,8 @@ pub(crate) struct Reply {
 
 impl Reply {
     pub(crate) fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| {
-            panic!("{error} in {:?}", String::from_utf8_lossy(&self.body))
-        })
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error} in {:?}", String::from_utf8_lossy(&self.body)))
     }
 
     pub(crate) fn text(&self) -> &str {
@@ -248,12 +273,17 @@ impl Reply {
     }
 
     pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().expect("ASCII"))
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().expect("ASCII"))
     }
 
     /// Status and code of an error.
     pub(crate) fn error(&self) -> (u16, String) {
-        let code = self.json()["error"]["code"].as_str().unwrap_or_default().to_owned();
+        let code = self.json()["error"]["code"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
         (self.status.as_u16(), code)
     }
 }
@@ -298,7 +328,10 @@ impl SlotProbes for FixedSlots {
         let up = async { Ok(()) }.boxed();
         let down = async { Err("connect to 10.1.2.3:3000: refused".to_owned()) }.boxed();
         let silent = std::future::pending().boxed();
-        let slot = |name: &str, filling| SlotProbe { name: name.into(), filling };
+        let slot = |name: &str, filling| SlotProbe {
+            name: name.into(),
+            filling,
+        };
         vec![
             slot("auth", Some((SlotMode::Embedded, up))),
             slot("rest", Some((SlotMode::Remote, down))),

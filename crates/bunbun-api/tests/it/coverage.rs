@@ -37,8 +37,15 @@ impl Operation<'_> {
 
     async fn send(&self, api: &Api, token: Option<&str>) -> Reply {
         let id = "01935f3c-0000-7000-8000-000000000000";
-        let path = self.template.replace("{*file}", "swagger-ui.css").replace("{id}", id);
-        assert!(!path.contains('{'), "{} has a parameter without a sample", self.name());
+        let path = self
+            .template
+            .replace("{*file}", "swagger-ui.css")
+            .replace("{id}", id);
+        assert!(
+            !path.contains('{'),
+            "{} has a parameter without a sample",
+            self.name()
+        );
         let mut call = api.call(self.method.clone(), &path);
         if let Some(token) = token {
             call = call.bearer(token);
@@ -55,7 +62,11 @@ fn operations(document: &Value) -> Vec<Operation<'_>> {
     for (template, item) in document["paths"].as_object().expect("paths") {
         for (method, body) in item.as_object().expect("operations") {
             let method = method.to_uppercase().parse().expect("a method");
-            found.push(Operation { method, template, body });
+            found.push(Operation {
+                method,
+                template,
+                body,
+            });
         }
     }
     found
@@ -72,8 +83,18 @@ fn invalid_tokens() -> Vec<(&'static str, String)> {
     let no_role = bunbun_core::jwt::sign_hs256(api::SECRET, &json!({ "exp": later }));
     vec![
         ("garbage", "garbage".to_owned()),
-        ("another project's", api::token("another-project-s-secret-0123456789ab", "service_role", later)),
-        ("expired", api::token(api::SECRET, "service_role", 1_600_000_000)),
+        (
+            "another project's",
+            api::token(
+                "another-project-s-secret-0123456789ab",
+                "service_role",
+                later,
+            ),
+        ),
+        (
+            "expired",
+            api::token(api::SECRET, "service_role", 1_600_000_000),
+        ),
         ("unsigned", unsigned.to_owned()),
         ("string exp", string_expiry),
         ("without a role", no_role),
@@ -88,7 +109,10 @@ async fn every_operation_keeps_out_whoever_is_not_the_owner() {
     let document = api.document.clone();
     let user = api::token(api::SECRET, "authenticated", 4_102_444_800);
     let mut bodies = BTreeSet::new();
-    for operation in operations(&document).iter().filter(|operation| !operation.is_open()) {
+    for operation in operations(&document)
+        .iter()
+        .filter(|operation| !operation.is_open())
+    {
         let name = operation.name();
         let reply = operation.send(&api, None).await;
         assert_eq!(reply.status, 401, "{name} anonymous");
@@ -105,10 +129,17 @@ async fn every_operation_keeps_out_whoever_is_not_the_owner() {
         }
         for token in [&api::service_key(), api::OPAQUE] {
             let status = operation.send(&api, Some(token)).await.status;
-            assert!(status != 401 && status != 403, "{name} for the owner: {status}");
+            assert!(
+                status != 401 && status != 403,
+                "{name} for the owner: {status}"
+            );
         }
     }
-    assert_eq!(bodies.len(), 1, "every 401 has one and the same body: {bodies:?}");
+    assert_eq!(
+        bodies.len(),
+        1,
+        "every 401 has one and the same body: {bodies:?}"
+    );
 }
 
 #[tokio::test]
@@ -122,12 +153,19 @@ async fn open_operations_let_everyone_in_and_say_so() {
         assert_eq!(says_open, operation.is_open(), "{}", operation.name());
         if operation.is_open() {
             let status = operation.send(&api, None).await.status;
-            assert!(status != 401 && status != 403, "{}: {status}", operation.name());
+            assert!(
+                status != 401 && status != 403,
+                "{}: {status}",
+                operation.name()
+            );
             open.insert(operation.name());
         }
     }
     let listed: BTreeSet<_> = OPEN.iter().map(|name| (*name).to_owned()).collect();
-    assert_eq!(open, listed, "the list of open operations names what exists");
+    assert_eq!(
+        open, listed,
+        "the list of open operations names what exists"
+    );
 }
 
 #[test]
@@ -136,19 +174,30 @@ fn every_operation_declares_what_it_may_answer() {
     for operation in operations(&document) {
         let (name, body) = (operation.name(), operation.body);
         let declares = |status: &str| !body["responses"][status].is_null();
-        assert!(declares("429") && declares("500"), "{name} declares 429 and 500");
+        assert!(
+            declares("429") && declares("500"),
+            "{name} declares 429 and 500"
+        );
         if !operation.is_open() {
-            assert!(declares("401") && declares("403"), "{name} declares 401 and 403");
+            assert!(
+                declares("401") && declares("403"),
+                "{name} declares 401 and 403"
+            );
         }
         if body["requestBody"].is_object() {
-            assert!(declares("400") && declares("413"), "{name} declares 400 and 413");
+            assert!(
+                declares("400") && declares("413"),
+                "{name} declares 400 and 413"
+            );
         }
         if operation.template.contains('{') {
             assert!(declares("404"), "{name} declares 404");
         }
         for (status, response) in body["responses"].as_object().expect("responses") {
             let known = response["$ref"].is_string()
-                || response["description"].as_str().is_some_and(|text| !text.is_empty());
+                || response["description"]
+                    .as_str()
+                    .is_some_and(|text| !text.is_empty());
             assert!(known, "{name} does not say what {status} means");
         }
     }
@@ -157,18 +206,36 @@ fn every_operation_declares_what_it_may_answer() {
 #[test]
 fn every_operation_has_a_name_of_its_own_a_summary_and_a_known_tag() {
     let document = Api::without_database().document;
-    let tags: BTreeSet<_> =
-        document["tags"].as_array().expect("tags").iter().map(|tag| &tag["name"]).map(Value::to_string).collect();
+    let tags: BTreeSet<_> = document["tags"]
+        .as_array()
+        .expect("tags")
+        .iter()
+        .map(|tag| &tag["name"])
+        .map(Value::to_string)
+        .collect();
     let mut names = BTreeSet::new();
     for operation in operations(&document) {
         let (name, body) = (operation.name(), operation.body);
         let id = body["operationId"].as_str().unwrap_or_default();
         assert!(names.insert(id.to_owned()), "{id} stands twice");
         let verb = id.split('_').next().unwrap_or_default();
-        let verbs = ["list", "get", "create", "update", "delete", "run", "restore", "download"];
-        assert!(verbs.contains(&verb), "{name}: {id} does not begin with a verb");
-        assert!(body["summary"].as_str().is_some_and(|text| !text.is_empty()), "{name}");
+        let verbs = [
+            "list", "get", "create", "update", "delete", "run", "restore", "download",
+        ];
+        assert!(
+            verbs.contains(&verb),
+            "{name}: {id} does not begin with a verb"
+        );
+        assert!(
+            body["summary"]
+                .as_str()
+                .is_some_and(|text| !text.is_empty()),
+            "{name}"
+        );
         let own = body["tags"].as_array().map_or(&[][..], Vec::as_slice);
-        assert!(own.len() == 1 && tags.contains(&own[0].to_string()), "{name}: {own:?}");
+        assert!(
+            own.len() == 1 && tags.contains(&own[0].to_string()),
+            "{name}: {own:?}"
+        );
     }
 }

@@ -15,10 +15,24 @@ async fn the_page_shows_every_service_under_a_policy_without_scripts() {
     let (parts, body) = service.call(request).await.into_parts();
     let page = body.collect().await.expect("a body").to_bytes();
     let page = std::str::from_utf8(&page).expect("UTF-8");
-    let policy = parts.headers["content-security-policy"].to_str().expect("ASCII");
-    assert!(policy.starts_with("default-src 'none'; style-src 'sha256-"), "{policy}");
-    assert!(!page.contains("<script") && !page.contains("http"), "{page}");
-    for text in [">auth<", ">rest<", ">storage<", "2 services do not answer.", "not configured"] {
+    let policy = parts.headers["content-security-policy"]
+        .to_str()
+        .expect("ASCII");
+    assert!(
+        policy.starts_with("default-src 'none'; style-src 'sha256-"),
+        "{policy}"
+    );
+    assert!(
+        !page.contains("<script") && !page.contains("http"),
+        "{page}"
+    );
+    for text in [
+        ">auth<",
+        ">rest<",
+        ">storage<",
+        "2 services do not answer.",
+        "not configured",
+    ] {
         assert!(page.contains(text), "{text} is missing in\n{page}");
     }
 }

@@ -14,9 +14,18 @@ const BODIES: &[(&str, &[u8])] = &[
     ("a number", b"1e999"),
     ("invalid UTF-8", b"{\"sql\": \"\xff\xfe\"}"),
     ("a lone surrogate", br#"{"sql": "\ud800"}"#),
-    ("an unknown member", br#"{"sql": "select 1", "name": "a", "drop_everything": true}"#),
-    ("a member twice", br#"{"sql": "select 1", "sql": "select 2", "name": "a"}"#),
-    ("members of a wrong type", br#"{"sql": ["select 1"], "name": 1}"#),
+    (
+        "an unknown member",
+        br#"{"sql": "select 1", "name": "a", "drop_everything": true}"#,
+    ),
+    (
+        "a member twice",
+        br#"{"sql": "select 1", "sql": "select 2", "name": "a"}"#,
+    ),
+    (
+        "members of a wrong type",
+        br#"{"sql": ["select 1"], "name": 1}"#,
+    ),
     ("two values", br#"{"sql": "select 1", "name": "a"} {}"#),
     ("an empty text", br#"{"sql": "", "name": "a"}"#),
 ];
@@ -35,14 +44,26 @@ async fn hostile_bodies_are_refused_with_the_envelope() {
     let api = Api::without_database();
     for path in with_body(&api) {
         for (what, body) in BODIES {
-            let call = api.call(Method::POST, &path).owner().raw("application/json", body.to_vec());
+            let call = api
+                .call(Method::POST, &path)
+                .owner()
+                .raw("application/json", body.to_vec());
             let reply = call.send().await;
             assert_eq!(reply.status, 400, "{path}: {what}: {}", reply.text());
-            assert_eq!(reply.json()["error"]["request_id"], "test", "{path}: {what}");
+            assert_eq!(
+                reply.json()["error"]["request_id"],
+                "test",
+                "{path}: {what}"
+            );
         }
         let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
         let deep = format!("{{\"sql\": \"select 1\", \"params\": {deep}}}");
-        let reply = api.post(&path).owner().raw("application/json", deep).send().await;
+        let reply = api
+            .post(&path)
+            .owner()
+            .raw("application/json", deep)
+            .send()
+            .await;
         assert_eq!(reply.status, 400, "{path}: deep nesting");
     }
 }
@@ -51,7 +72,11 @@ async fn hostile_bodies_are_refused_with_the_envelope() {
 async fn a_body_of_another_media_type_is_refused() {
     let api = Api::without_database();
     for path in with_body(&api) {
-        for media in ["text/plain", "application/x-www-form-urlencoded", "application/jsonx"] {
+        for media in [
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "application/jsonx",
+        ] {
             let body = json!({ "sql": "select 1", "name": "a" }).to_string();
             let reply = api.post(&path).owner().raw(media, body).send().await;
             assert_eq!(reply.status, 400, "{path}: {media}");

@@ -41,7 +41,9 @@ fn every_object_of_a_request_refuses_unknown_members() {
         for operation in item.as_object().expect("operations").values() {
             let content = &operation["requestBody"]["content"]["application/json"]["schema"];
             if let Some(reference) = content["$ref"].as_str() {
-                let schema = document.pointer(reference.trim_start_matches('#')).expect("a schema");
+                let schema = document
+                    .pointer(reference.trim_start_matches('#'))
+                    .expect("a schema");
                 assert_eq!(schema["additionalProperties"], false, "{reference}");
             }
         }

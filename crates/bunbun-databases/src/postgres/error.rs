@@ -175,7 +175,7 @@ impl Error {
     fn from_transport(error: tokio_postgres::Error) -> Self {
         let is_io = error
             .source()
-            .is_some_and(|source| source.is::<io::Error>());
+            .is_some_and(<dyn StdError + 'static>::is::<io::Error>);
         if error.is_closed() || is_io {
             Self::Unavailable(Box::new(error))
         } else {

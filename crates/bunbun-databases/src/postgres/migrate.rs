@@ -37,6 +37,8 @@ pub const MAX_SQL_BYTES: usize = 10 * 1024 * 1024;
 pub const MAX_NAME_CHARACTERS: usize = 200;
 /// Most characters in an idempotency key.
 pub const MAX_KEY_CHARACTERS: usize = 255;
+/// Most statements that a dry run reports one by one.
+const MAX_REPORTED: usize = 1_000;
 /// Longest wait for a lock that a request may ask for.
 pub const MAX_LOCK_TIMEOUT: Duration = Duration::from_secs(300);
 /// Longest run of one statement that a request may ask for.
@@ -133,7 +135,9 @@ pub struct MigrationOutcome {
 pub struct DryRun {
     /// Its checksum.
     pub checksum: String,
-    /// Each statement, in order.
+    /// How many statements it has.
+    pub statement_count: usize,
+    /// Each statement, in order; the first 1 000.
     pub statements: Vec<StatementReport>,
     /// What PostgreSQL told on the way; the first 200.
     pub notices: Vec<Notice>,

@@ -102,6 +102,57 @@ async fn a_server_that_outlived_its_owner_is_adopted_and_can_be_stopped() {
     assert!(client.simple_query("select 1").await.is_err());
 }
 
+/// Not a test: the process that the next one kills.
+#[tokio::test]
+#[ignore = "it is run by another test, and never ends"]
+async fn owner_to_be_killed() {
+    let Some(path) = std::env::var_os("BUNBUN_TEST_CLUSTER") else {
+        return;
+    };
+    let mut config = ClusterConfig::new(path);
+    config.durable = false;
+    let _cluster = Cluster::start(config).await.expect("it starts");
+    std::future::pending::<()>().await;
+}
+
+#[tokio::test]
+async fn the_server_of_a_killed_owner_is_adopted_with_its_data() {
+    let Some(directory) = directory() else { return };
+    let mut owner = tokio::process::Command::new(std::env::current_exe().expect("this program"))
+        .args(["--exact", "cluster::owner_to_be_killed", "--ignored"])
+        .env("BUNBUN_TEST_CLUSTER", directory.path())
+        .stdout(std::process::Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("it starts");
+    // The owner writes the port last of all.
+    let port_file = directory.path().join("port");
+    let wait = async {
+        while !port_file.exists() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), wait)
+        .await
+        .expect("the owner's server is ready");
+    let error = Cluster::start(config(&directory))
+        .await
+        .expect_err("its owner lives");
+    assert!(matches!(error, ClusterError::InUse(_)), "{error}");
+    owner.kill().await.expect("it is killed");
+
+    let cluster = Cluster::start(config(&directory))
+        .await
+        .expect("it is adopted");
+    assert!(cluster.was_adopted());
+    connect(&cluster)
+        .await
+        .simple_query("select 1")
+        .await
+        .expect("it answers");
+    cluster.stop(STOP).await.expect("it stops");
+}
+
 #[tokio::test]
 async fn a_stale_pid_file_and_an_unfinished_initdb_do_not_stop_a_start() {
     let Some(directory) = directory() else { return };
@@ -166,7 +217,7 @@ async fn urls_carry_any_name_and_password() {
     }
     let url = cluster.url_for("d é/1", "a b/c@d", "p:/?#@ %+&");
     let config: Config = url.expose_secret().parse().expect("a URL");
-    config.connect(NoTls).await.expect("it lets us in");
+    drop(config.connect(NoTls).await.expect("it lets us in"));
     drop(client);
     cluster.stop(STOP).await.expect("it stops");
 }

@@ -6,3 +6,4 @@ mod migrate;
 mod pool;
 mod query;
 mod tables;
+mod tls;

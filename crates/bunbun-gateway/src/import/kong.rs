@@ -15,6 +15,7 @@ mod protection;
 mod routes;
 mod services;
 mod supabase;
+mod upstreams;
 mod yaml;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -93,8 +94,14 @@ pub fn import(yaml: &str) -> Result<Imported, ImportError> {
 /// Where the routes of a service lead.
 #[derive(Debug, Clone)]
 enum Destination {
-    Upstream { name: String, host: Option<String> },
-    Split { sides: Vec<SplitConfig>, host: Option<String> },
+    Upstream {
+        name: String,
+        host: Option<String>,
+    },
+    Split {
+        sides: Vec<SplitConfig>,
+        host: Option<String>,
+    },
     Nowhere,
 }
 
@@ -146,7 +153,11 @@ impl Writer<'_> {
             return name.clone();
         }
         if let Some(built_in) = stack.replaced_by(&draft.route) {
-            let taken = self.config.routes.iter().any(|route| route.name == built_in.name);
+            let taken = self
+                .config
+                .routes
+                .iter()
+                .any(|route| route.name == built_in.name);
             if !taken {
                 if built_in.slot.as_deref() == Some("api") {
                     let reason = format!("takes the place of BunBun's own {}", built_in.path);
@@ -157,7 +168,10 @@ impl Writer<'_> {
             }
         }
         let service = draft.service.map(|at| &self.document.services[at]);
-        let wanted = draft.name.as_ref().or_else(|| service.and_then(|service| service.name.as_ref()));
+        let wanted = draft
+            .name
+            .as_ref()
+            .or_else(|| service.and_then(|service| service.name.as_ref()));
         self.names.unique(wanted.unwrap_or(&draft.label))
     }
 
@@ -176,11 +190,17 @@ impl Writer<'_> {
             return Destination::Nowhere;
         };
         let wanted = service.name.as_ref().unwrap_or(&service.label);
-        let upstream = self.document.upstreams.iter().find(|up| up.name == endpoint.host);
+        let upstream = self
+            .document
+            .upstreams
+            .iter()
+            .find(|up| up.name == endpoint.host);
         let Some(upstream) = upstream else {
             let urls = endpoint.origin().into_iter().collect();
             let name = self.upstream_names.unique(wanted);
-            self.config.upstreams.insert(name.clone(), services::plain(urls, service));
+            self.config
+                .upstreams
+                .insert(name.clone(), services::plain(urls, service));
             return Destination::Upstream { name, host: None };
         };
         let configs = upstream.configs(service, endpoint.scheme, self.findings);
@@ -196,13 +216,14 @@ impl Writer<'_> {
         match (names.pop(), names.is_empty()) {
             (None, _) => {
                 let hint = "name an `upstream` in these routes";
-                self.findings.note(&service.label, "its upstream has no target", hint);
+                self.findings
+                    .note(&service.label, "its upstream has no target", hint);
                 Destination::Nowhere
             }
             (Some(name), true) => Destination::Upstream { name, host },
             (Some(last), false) => {
                 names.push(last);
-                let sides = services::split(names, &shares);
+                let sides = upstreams::split(names, &shares);
                 Destination::Split { sides, host }
             }
         }
@@ -240,7 +261,11 @@ fn note_unused_upstreams(document: &Document, findings: &mut Findings) {
         .collect();
     for upstream in &document.upstreams {
         if !used.contains(upstream.name.as_str()) {
-            findings.note(&upstream.label, "no service uses it: left out", "nothing to do");
+            findings.note(
+                &upstream.label,
+                "no service uses it: left out",
+                "nothing to do",
+            );
         }
     }
 }
@@ -251,26 +276,47 @@ fn allowed_origins(
     rules: &[(&str, &CorsRule)],
     findings: &mut Findings,
 ) -> Option<(String, String)> {
-    let listed: Vec<_> = rules.iter().filter(|(_, rule)| !rule.origins.is_empty()).collect();
+    let listed: Vec<_> = rules
+        .iter()
+        .filter(|(_, rule)| !rule.origins.is_empty())
+        .collect();
     let (_, first) = listed.first()?;
     let common: BTreeSet<&String> = first
         .origins
         .iter()
-        .filter(|origin| listed.iter().all(|(_, rule)| rule.origins.contains(*origin)))
+        .filter(|origin| {
+            listed
+                .iter()
+                .all(|(_, rule)| rule.origins.contains(*origin))
+        })
         .collect();
     for (label, rule) in &listed {
-        let left_out = rule.origins.iter().filter(|origin| !common.contains(origin)).count();
+        let left_out = rule
+            .origins
+            .iter()
+            .filter(|origin| !common.contains(origin))
+            .count();
         if left_out > 0 {
             let reason = format!("{left_out} of its origins are not listed everywhere: left out");
             let hint = "ALLOWED_ORIGINS holds for all routes; add them if that is right";
             findings.note(format!("{label}.config.origins"), reason, hint);
         }
     }
-    let public = rules.iter().filter(|(_, rule)| rule.mode == CorsConfig::Public);
+    let public = rules
+        .iter()
+        .filter(|(_, rule)| rule.mode == CorsConfig::Public);
     for (label, _) in public {
         let hint = "list every origin that matters";
-        findings.note(*label, "ALLOWED_ORIGINS limits routes for all origins, too", hint);
+        findings.note(
+            *label,
+            "ALLOWED_ORIGINS limits routes for all origins, too",
+            hint,
+        );
     }
-    let text = common.into_iter().map(String::as_str).collect::<Vec<_>>().join(",");
+    let text = common
+        .into_iter()
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join(",");
     (!text.is_empty()).then(|| ("ALLOWED_ORIGINS".to_owned(), text))
 }

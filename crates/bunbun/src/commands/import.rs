@@ -10,7 +10,11 @@ use crate::{failure::Failure, printer::Printer};
 pub(crate) fn kong(file: &Path, printer: &Printer) -> Result<(), Failure> {
     let name = file.display();
     let text = std::fs::read_to_string(file).map_err(|error| {
-        Failure::because(format!("{name} cannot be read"), &error, "give the path of a kong.yml")
+        Failure::because(
+            format!("{name} cannot be read"),
+            &error,
+            "give the path of a kong.yml",
+        )
     })?;
     let imported = bunbun_gateway::import::kong::import(&text).map_err(|error| {
         let hint = "`kong config parse FILE` says whether Kong itself accepts the file";

@@ -31,7 +31,9 @@ pub(crate) fn generate(printer: &Printer) {
 /// the set's `JWT_SECRET`, so they are made anew where that is new.
 pub(crate) fn complete(given: &[(String, String)]) -> Vec<(&'static str, String)> {
     let find = |name: &str| {
-        let found = given.iter().find(|(given, value)| given == name && !value.is_empty());
+        let found = given
+            .iter()
+            .find(|(given, value)| given == name && !value.is_empty());
         found.map(|(_, value)| value.clone())
     };
     let known_secret = find("JWT_SECRET");
@@ -55,11 +57,23 @@ pub(crate) fn complete(given: &[(String, String)]) -> Vec<(&'static str, String)
         .unwrap_or_else(|| secret::hex(&secret::random_bytes::<32>()));
     vec![
         ("ANON_KEY", key("ANON_KEY", Claims::ANON)),
-        ("SERVICE_ROLE_KEY", key("SERVICE_ROLE_KEY", Claims::SERVICE_ROLE)),
-        ("SUPABASE_PUBLISHABLE_KEY", opaque("SUPABASE_PUBLISHABLE_KEY", "publishable")),
-        ("SUPABASE_SECRET_KEY", opaque("SUPABASE_SECRET_KEY", "secret")),
+        (
+            "SERVICE_ROLE_KEY",
+            key("SERVICE_ROLE_KEY", Claims::SERVICE_ROLE),
+        ),
+        (
+            "SUPABASE_PUBLISHABLE_KEY",
+            opaque("SUPABASE_PUBLISHABLE_KEY", "publishable"),
+        ),
+        (
+            "SUPABASE_SECRET_KEY",
+            opaque("SUPABASE_SECRET_KEY", "secret"),
+        ),
         ("DATABASE_ENCRYPTION_KEY", encryption),
-        ("DASHBOARD_USERNAME", find("DASHBOARD_USERNAME").unwrap_or_else(|| "bunbun".to_owned())),
+        (
+            "DASHBOARD_USERNAME",
+            find("DASHBOARD_USERNAME").unwrap_or_else(|| "bunbun".to_owned()),
+        ),
         ("DASHBOARD_PASSWORD", or_random("DASHBOARD_PASSWORD", 24)),
         ("JWT_SECRET", jwt_secret),
     ]

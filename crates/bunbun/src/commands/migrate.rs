@@ -18,9 +18,15 @@ pub(crate) fn run(global: &Global, printer: &Printer) -> Result<(), Failure> {
     printer.result(&report, || {
         let mut text = String::new();
         for migration in &report.applied {
-            text.push_str(&format!("applied {} {}\n", migration.version, migration.name));
+            text.push_str(&format!(
+                "applied {} {}\n",
+                migration.version, migration.name
+            ));
         }
-        text.push_str(&format!("{} of {0} migrations are in place\n", report.total));
+        text.push_str(&format!(
+            "{} of {0} migrations are in place\n",
+            report.total
+        ));
         text
     });
     Ok(())
@@ -30,7 +36,11 @@ pub(crate) fn run(global: &Global, printer: &Printer) -> Result<(), Failure> {
 pub(crate) async fn migrate(config: &Config) -> Result<bunbun_store::MigrationReport, Failure> {
     let hint = "PLATFORM_DATABASE_URL must name a database that its user owns or may create";
     let failed = |error: bunbun_store::Error| {
-        Failure::because("the control plane's database cannot be migrated", &error, hint)
+        Failure::because(
+            "the control plane's database cannot be migrated",
+            &error,
+            hint,
+        )
     };
     let store = Store::new(&config.database).map_err(failed)?;
     bunbun_store::migrate(&store).await.map_err(failed)

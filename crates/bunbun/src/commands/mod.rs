@@ -22,14 +22,20 @@ pub(crate) fn run(cli: Cli, printer: &Printer) -> Result<(), Failure> {
         Command::Dev(arguments) => dev::run(global, &arguments, printer),
         Command::Serve(arguments) => serve::run(global, &arguments, printer),
         Command::Migrate => migrate::run(global, printer),
-        Command::Keys { command: KeysCommand::Generate } => {
+        Command::Keys {
+            command: KeysCommand::Generate,
+        } => {
             keys::generate(printer);
             Ok(())
         }
-        Command::Config { command: ConfigCommand::Check } => config::check(global, printer),
+        Command::Config {
+            command: ConfigCommand::Check,
+        } => config::check(global, printer),
         Command::Openapi(arguments) => openapi::run(&arguments, printer),
         Command::Routes => routes::run(global, printer),
-        Command::Import { command: ImportCommand::Kong { file } } => import::kong(&file, printer),
+        Command::Import {
+            command: ImportCommand::Kong { file },
+        } => import::kong(&file, printer),
     }
 }
 

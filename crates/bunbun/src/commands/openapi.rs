@@ -29,7 +29,10 @@ fn generated() -> Vec<(PathBuf, String)> {
     let document = bunbun_api::document();
     let mut files = vec![
         ("openapi/bunbun.json".into(), openapi::pretty(&document)),
-        ("docs/configuration.md".into(), configuration_reference::page()),
+        (
+            "docs/configuration.md".into(),
+            configuration_reference::page(),
+        ),
     ];
     for (name, text) in reference::pages(&document) {
         files.push((Path::new(API_FOLDER).join(name), text));
@@ -51,7 +54,10 @@ fn write(root: &Path, printer: &Printer) -> Result<(), Failure> {
     }
     let names: Vec<_> = files.iter().map(|(path, _)| path).collect();
     printer.result(&json!({ "written": names }), || {
-        names.iter().map(|name| format!("{}\n", name.display())).collect()
+        names
+            .iter()
+            .map(|name| format!("{}\n", name.display()))
+            .collect()
     });
     Ok(())
 }

@@ -26,7 +26,10 @@ pub(crate) fn run(
     let ready = |address: std::net::SocketAddr| {
         tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
         if printer.is_json() {
-            printer.result(&serde_json::json!({ "address": address.to_string() }), String::new);
+            printer.result(
+                &serde_json::json!({ "address": address.to_string() }),
+                String::new,
+            );
         }
     };
     runtime.block_on(async {

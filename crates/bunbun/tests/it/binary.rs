@@ -43,7 +43,9 @@ pub(crate) fn run(arguments: &[&str], env: &[(&str, &str)]) -> Outcome {
 
 /// Runs the binary to its end.
 pub(crate) fn run_in(folder: &Path, arguments: &[&str], env: &[(&str, &str)]) -> Outcome {
-    let output = command(folder, arguments, env).output().expect("the binary starts");
+    let output = command(folder, arguments, env)
+        .output()
+        .expect("the binary starts");
     Outcome {
         code: output.status.code(),
         stdout: String::from_utf8(output.stdout).expect("UTF-8"),

@@ -25,18 +25,29 @@ fn every_fault_is_told_at_once_with_a_hint() {
     let object: serde_json::Value = serde_json::from_str(&json.stderr).expect("JSON");
     let faults = object["error"]["faults"].as_array().expect("a list");
     assert_eq!(faults.len(), outcome.stderr.matches("hint:").count());
-    assert!(faults.iter().all(|fault| !fault["hint"].as_str().unwrap_or_default().is_empty()));
+    assert!(
+        faults
+            .iter()
+            .all(|fault| !fault["hint"].as_str().unwrap_or_default().is_empty())
+    );
 }
 
 #[test]
 fn a_file_that_was_asked_for_has_to_be_there() {
     for (arguments, env) in [
         (vec!["config", "check", "--config", "nothing.toml"], vec![]),
-        (vec!["config", "check"], vec![("BUNBUN_CONFIG", "nothing.toml")]),
+        (
+            vec!["config", "check"],
+            vec![("BUNBUN_CONFIG", "nothing.toml")],
+        ),
     ] {
         let outcome = run(&arguments, &env);
         assert_eq!(outcome.code, Some(1));
-        assert!(outcome.stderr.contains("nothing.toml"), "{}", outcome.stderr);
+        assert!(
+            outcome.stderr.contains("nothing.toml"),
+            "{}",
+            outcome.stderr
+        );
         assert!(outcome.stderr.contains("hint:"), "{}", outcome.stderr);
     }
 }

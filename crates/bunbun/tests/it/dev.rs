@@ -22,10 +22,14 @@ struct Dev {
 
 impl Dev {
     fn start(folder: &Path) -> Self {
-        let mut child = command(folder, &["dev", "--port", "0", "--json"], &[("LOG", "warn")])
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the binary starts");
+        let mut child = command(
+            folder,
+            &["dev", "--port", "0", "--json"],
+            &[("LOG", "warn"), ("ACCESS_LOG", "false")],
+        )
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
         let mut line = String::new();
         let stdout = child.stdout.as_mut().expect("piped");
         BufReader::new(stdout).read_line(&mut line).expect("a line");
@@ -41,9 +45,12 @@ impl Dev {
     fn call(&self, method: &str, path: &str, key: Option<&str>, body: &str) -> (u16, Value) {
         let address = self.text("url").trim_start_matches("http://");
         let mut stream = TcpStream::connect(address).expect("it listens");
-        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
-        let authorization =
-            key.map(|key| format!("Authorization: Bearer {key}\r\n")).unwrap_or_default();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .expect("a timeout");
+        let authorization = key
+            .map(|key| format!("Authorization: Bearer {key}\r\n"))
+            .unwrap_or_default();
         write!(
             stream,
             "{method} {path} HTTP/1.1\r\nHost: {address}\r\n{authorization}\
@@ -54,21 +61,35 @@ impl Dev {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("it answers");
         let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
-        let status = head.split(' ').nth(1).and_then(|text| text.parse().ok()).expect("a status");
+        let status = head
+            .split(' ')
+            .nth(1)
+            .and_then(|text| text.parse().ok())
+            .expect("a status");
         (status, serde_json::from_str(body).unwrap_or(Value::Null))
     }
 
     fn query(&self, sql: &str) -> Value {
         let body = json!({ "sql": sql }).to_string();
-        let (status, answer) =
-            self.call("POST", "/api/db/query", Some(self.text("service_role_key")), &body);
+        let (status, answer) = self.call(
+            "POST",
+            "/api/db/query",
+            Some(self.text("service_role_key")),
+            &body,
+        );
         assert_eq!(status, 200, "{answer}");
         answer["rows"].clone()
     }
 
     fn stop(mut self) {
         let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill").success());
+        assert!(
+            Command::new("kill")
+                .args(["-TERM", &pid])
+                .status()
+                .expect("kill")
+                .success()
+        );
         let status = self.child.wait().expect("it ends");
         assert_eq!(status.code(), Some(0), "SIGTERM drains and ends well");
     }
@@ -78,7 +99,9 @@ impl Drop for Dev {
     fn drop(&mut self) {
         // After a failed test; its PostgreSQL is stopped by the signal's handler.
         if let Ok(None) = self.child.try_wait() {
-            let _ = Command::new("kill").arg(self.child.id().to_string()).status();
+            let _ = Command::new("kill")
+                .arg(self.child.id().to_string())
+                .status();
             let _ = self.child.wait();
         }
     }
@@ -97,13 +120,25 @@ fn a_bare_machine_gets_a_working_backend_that_keeps_its_data() {
     let service_key = dev.text("service_role_key").to_owned();
     dev.query("create table kept (id int primary key)");
     dev.query("insert into kept values (1), (2)");
-    assert_eq!(dev.call("GET", "/api/db/tables", Some(&service_key), "").0, 200);
+    assert_eq!(
+        dev.call("GET", "/api/db/tables", Some(&service_key), "").0,
+        200
+    );
 
     let env_file = Path::new(dev.text("secrets_file")).to_owned();
-    let mode = std::fs::metadata(&env_file).expect("it is there").permissions().mode();
+    let mode = std::fs::metadata(&env_file)
+        .expect("it is there")
+        .permissions()
+        .mode();
     assert_eq!(mode & 0o777, 0o600);
     let secrets = std::fs::read_to_string(&env_file).expect("readable");
-    for name in ["JWT_SECRET", "ANON_KEY", "SERVICE_ROLE_KEY", "DATABASE_URL", "DASHBOARD_PASSWORD"] {
+    for name in [
+        "JWT_SECRET",
+        "ANON_KEY",
+        "SERVICE_ROLE_KEY",
+        "DATABASE_URL",
+        "DASHBOARD_PASSWORD",
+    ] {
         assert!(secrets.contains(&format!("\n{name}=")), "{name} is missing");
     }
     dev.stop();
@@ -112,7 +147,10 @@ fn a_bare_machine_gets_a_working_backend_that_keeps_its_data() {
     assert_eq!(dev.text("service_role_key"), service_key);
     assert_eq!(dev.query("select count(*) as n from kept")[0]["n"], 2);
     dev.stop();
-    assert_eq!(std::fs::read_to_string(&env_file).expect("readable"), secrets);
+    assert_eq!(
+        std::fs::read_to_string(&env_file).expect("readable"),
+        secrets
+    );
 }
 
 #[test]
@@ -127,17 +165,30 @@ fn the_projects_owner_is_no_superuser_and_reaches_no_other_database() {
         "select rolsuper, rolcreaterole, rolreplication, rolbypassrls from pg_roles \
          where rolname = current_user",
     )[0];
-    assert!(me.as_object().expect("a row").values().all(|value| *value == json!(false)), "{me}");
+    assert!(
+        me.as_object()
+            .expect("a row")
+            .values()
+            .all(|value| *value == json!(false)),
+        "{me}"
+    );
     let open = dev.query(
         "select datname from pg_database where datname <> current_database() \
          and datname <> 'template0' and has_database_privilege(datname, 'connect')",
     );
     assert_eq!(open, json!([]));
     let key = dev.text("service_role_key").to_owned();
-    for sql in ["copy (select 1) to program 'id'", "select pg_read_file('/etc/passwd')"] {
+    for sql in [
+        "copy (select 1) to program 'id'",
+        "select pg_read_file('/etc/passwd')",
+    ] {
         let body = json!({ "sql": sql }).to_string();
         let (status, answer) = dev.call("POST", "/api/db/query", Some(&key), &body);
-        assert_eq!((status, &answer["error"]["details"]["sqlstate"]), (400, &json!("42501")), "{sql}");
+        assert_eq!(
+            (status, &answer["error"]["details"]["sqlstate"]),
+            (400, &json!("42501")),
+            "{sql}"
+        );
     }
     // Rows are written through the roles that PostgREST uses.
     dev.query("create table notes (id int)");
@@ -150,9 +201,17 @@ fn the_projects_owner_is_no_superuser_and_reaches_no_other_database() {
 fn a_port_that_is_taken_is_told_before_anything_starts() {
     let folder = tempfile::tempdir().expect("a folder");
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let port = listener.local_addr().expect("an address").port().to_string();
+    let port = listener
+        .local_addr()
+        .expect("an address")
+        .port()
+        .to_string();
     let outcome = crate::binary::run_in(folder.path(), &["dev", "--port", &port], &[]);
     assert_eq!(outcome.code, Some(1));
-    assert!(outcome.stderr.contains(&port) && outcome.stderr.contains("hint:"), "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains(&port) && outcome.stderr.contains("hint:"),
+        "{}",
+        outcome.stderr
+    );
     assert!(!folder.path().join(".bunbun/postgres").exists());
 }

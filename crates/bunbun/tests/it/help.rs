@@ -25,8 +25,17 @@ fn the_whole_command_line_explains_itself() {
     for command in COMMANDS {
         let arguments: Vec<_> = command.iter().copied().chain(["--help"]).collect();
         let outcome = run(&arguments, &[]);
-        assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""), "{command:?}");
-        let _ = write!(text, "$ bunbun {}\n\n{}\n", arguments.join(" "), outcome.stdout);
+        assert_eq!(
+            (outcome.code, outcome.stderr.as_str()),
+            (Some(0), ""),
+            "{command:?}"
+        );
+        let _ = write!(
+            text,
+            "$ bunbun {}\n\n{}\n",
+            arguments.join(" "),
+            outcome.stdout
+        );
     }
     insta::assert_snapshot!(text);
 }

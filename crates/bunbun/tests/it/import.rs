@@ -22,13 +22,31 @@ fn a_kong_file_becomes_a_section_that_can_be_used() {
     std::fs::write(folder.path().join("kong.yml"), KONG).expect("written");
     let outcome = run_in(folder.path(), &["import", "kong", "kong.yml"], &[]);
     assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
-    assert!(outcome.stdout.contains("something-else"), "{}", outcome.stdout);
+    assert!(
+        outcome.stdout.contains("something-else"),
+        "{}",
+        outcome.stdout
+    );
     std::fs::write(folder.path().join("bunbun.toml"), &outcome.stdout).expect("written");
     let routes = run_in(folder.path(), &["routes"], &[]);
-    assert!(routes.stdout.contains("/blog"), "{}{}", routes.stdout, routes.stderr);
+    assert!(
+        routes.stdout.contains("/blog"),
+        "{}{}",
+        routes.stdout,
+        routes.stderr
+    );
 
-    let object = run_in(folder.path(), &["import", "kong", "kong.yml", "--json"], &[]).json();
-    assert!(object["untranslated"].as_array().is_some_and(|list| !list.is_empty()));
+    let object = run_in(
+        folder.path(),
+        &["import", "kong", "kong.yml", "--json"],
+        &[],
+    )
+    .json();
+    assert!(
+        object["untranslated"]
+            .as_array()
+            .is_some_and(|list| !list.is_empty())
+    );
 }
 
 #[test]

@@ -14,15 +14,27 @@ fn the_document_is_printed() {
 #[test]
 fn generated_files_are_written_and_checked() {
     let folder = tempfile::tempdir().expect("a folder");
-    assert_eq!(run_in(folder.path(), &["openapi", "--check"], &[]).code, Some(1));
-    assert_eq!(run_in(folder.path(), &["openapi", "--write"], &[]).code, Some(0));
-    assert_eq!(run_in(folder.path(), &["openapi", "--check"], &[]).code, Some(0));
+    assert_eq!(
+        run_in(folder.path(), &["openapi", "--check"], &[]).code,
+        Some(1)
+    );
+    assert_eq!(
+        run_in(folder.path(), &["openapi", "--write"], &[]).code,
+        Some(0)
+    );
+    assert_eq!(
+        run_in(folder.path(), &["openapi", "--check"], &[]).code,
+        Some(0)
+    );
 
     let stale = folder.path().join("docs/api/gone.md");
     std::fs::write(&stale, "old").expect("written");
     let check = run_in(folder.path(), &["openapi", "--check"], &[]);
     assert!(check.stderr.contains("gone.md"), "{}", check.stderr);
-    assert_eq!(run_in(folder.path(), &["openapi", "--write"], &[]).code, Some(0));
+    assert_eq!(
+        run_in(folder.path(), &["openapi", "--write"], &[]).code,
+        Some(0)
+    );
     assert!(!stale.exists());
 }
 

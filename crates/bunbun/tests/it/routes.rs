@@ -12,8 +12,16 @@ fn built_in_routes_and_those_of_the_file_are_shown() {
     assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
     let shown: toml::Table = outcome.stdout.parse().expect("TOML");
     let routes = shown["gateway"]["routes"].as_array().expect("a list");
-    let named = |name: &str| routes.iter().any(|route| route["name"].as_str() == Some(name));
-    assert!(named("blog") && named("rest") && named("auth"), "{}", outcome.stdout);
+    let named = |name: &str| {
+        routes
+            .iter()
+            .any(|route| route["name"].as_str() == Some(name))
+    };
+    assert!(
+        named("blog") && named("rest") && named("auth"),
+        "{}",
+        outcome.stdout
+    );
 
     // What is shown can be used.
     let copy = tempfile::tempdir().expect("a folder");
@@ -24,5 +32,9 @@ fn built_in_routes_and_those_of_the_file_are_shown() {
 #[test]
 fn json_has_the_same_routes() {
     let object = run(&["routes", "--json"], &[]).json();
-    assert!(object["gateway"]["routes"].as_array().is_some_and(|routes| routes.len() > 10));
+    assert!(
+        object["gateway"]["routes"]
+            .as_array()
+            .is_some_and(|routes| routes.len() > 10)
+    );
 }

@@ -46,8 +46,18 @@ pub(crate) struct PoolStatus {
 
 impl From<Status> for PoolStatus {
     fn from(status: Status) -> Self {
-        let Status { size, in_use, idle, waiting } = status;
-        Self { size, in_use, idle, waiting }
+        let Status {
+            size,
+            in_use,
+            idle,
+            waiting,
+        } = status;
+        Self {
+            size,
+            in_use,
+            idle,
+            waiting,
+        }
     }
 }
 

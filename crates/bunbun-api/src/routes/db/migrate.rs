@@ -78,8 +78,10 @@ pub(crate) struct MigrationResult {
 pub(crate) struct DryRun {
     /// SHA-256 of the statements, in hexadecimal.
     checksum: String,
-    /// Each statement, in order.
+    /// Each statement, in order; the first 1 000.
     statements: Vec<StatementReport>,
+    /// How many there are.
+    statement_count: usize,
     /// What PostgreSQL told on the way; the first 200.
     notices: Vec<Notice>,
     /// The strongest lock taken on each relation that existed before.
@@ -205,10 +207,18 @@ impl From<MigrationOutcome> for MigrationResult {
 
 impl From<migrate::DryRun> for DryRun {
     fn from(run: migrate::DryRun) -> Self {
-        let migrate::DryRun { checksum, statements, notices, locks, duration_ms } = run;
+        let migrate::DryRun {
+            checksum,
+            statements,
+            statement_count,
+            notices,
+            locks,
+            duration_ms,
+        } = run;
         Self {
             checksum,
             statements: statements.into_iter().map(Into::into).collect(),
+            statement_count,
             notices: notices.into_iter().map(Into::into).collect(),
             locks: locks.into_iter().map(Into::into).collect(),
             duration_ms,
@@ -218,21 +228,51 @@ impl From<migrate::DryRun> for DryRun {
 
 impl From<migrate::StatementReport> for StatementReport {
     fn from(report: migrate::StatementReport) -> Self {
-        let migrate::StatementReport { statement_number, line, rows, duration_ms } = report;
-        Self { statement_number, line, rows, duration_ms }
+        let migrate::StatementReport {
+            statement_number,
+            line,
+            rows,
+            duration_ms,
+        } = report;
+        Self {
+            statement_number,
+            line,
+            rows,
+            duration_ms,
+        }
     }
 }
 
 impl From<migrate::Notice> for Notice {
     fn from(notice: migrate::Notice) -> Self {
-        let migrate::Notice { statement_number, severity, message, detail, hint } = notice;
-        Self { statement_number, severity, message, detail, hint }
+        let migrate::Notice {
+            statement_number,
+            severity,
+            message,
+            detail,
+            hint,
+        } = notice;
+        Self {
+            statement_number,
+            severity,
+            message,
+            detail,
+            hint,
+        }
     }
 }
 
 impl From<migrate::Lock> for Lock {
     fn from(lock: migrate::Lock) -> Self {
-        let migrate::Lock { schema, relation, mode } = lock;
-        Self { schema, relation, mode }
+        let migrate::Lock {
+            schema,
+            relation,
+            mode,
+        } = lock;
+        Self {
+            schema,
+            relation,
+            mode,
+        }
     }
 }

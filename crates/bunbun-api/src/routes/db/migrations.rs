@@ -36,8 +36,20 @@ pub(crate) struct Migration {
 
 impl From<migrate::Migration> for Migration {
     fn from(migration: migrate::Migration) -> Self {
-        let migrate::Migration { version, name, checksum, applied_at, duration_ms } = migration;
-        Self { version, name, checksum, applied_at, duration_ms }
+        let migrate::Migration {
+            version,
+            name,
+            checksum,
+            applied_at,
+            duration_ms,
+        } = migration;
+        Self {
+            version,
+            name,
+            checksum,
+            applied_at,
+            duration_ms,
+        }
     }
 }
 

@@ -56,7 +56,9 @@ impl RunQuery {
     fn into_request(self, limits: DatabaseLimits) -> query::Request {
         let mut request = query::Request::new(self.sql);
         request.params = self.params;
-        request.timeout = self.timeout_ms.map_or(limits.statement_timeout, Duration::from_millis);
+        request.timeout = self
+            .timeout_ms
+            .map_or(limits.statement_timeout, Duration::from_millis);
         request.read_only = self.read_only;
         request.max_rows = limits.max_rows as u64;
         request
@@ -135,7 +137,11 @@ pub(crate) async fn run_query(
         }
         Some(format) => {
             let rows = query::stream(&pool, request, format).await?;
-            Ok(([(CONTENT_TYPE, media_type(format))], Body::from_stream(rows)).into_response())
+            Ok((
+                [(CONTENT_TYPE, media_type(format))],
+                Body::from_stream(rows),
+            )
+                .into_response())
         }
     }
 }
@@ -186,11 +192,23 @@ mod tests {
             wanted(&headers)
         };
         assert_eq!(wanted(&HeaderMap::new()), None);
-        for text in ["*/*", "", "image/png", "application/json, text/csv", "text/csv;q=0, */*;q=0.1"] {
+        for text in [
+            "*/*",
+            "",
+            "image/png",
+            "application/json, text/csv",
+            "text/csv;q=0, */*;q=0.1",
+        ] {
             assert_eq!(of(text), None, "{text}");
         }
         assert_eq!(of("application/x-ndjson"), Some(RowFormat::Ndjson));
-        assert_eq!(of("text/csv;q=0.9, application/json;q=0.5"), Some(RowFormat::Csv));
-        assert_eq!(of("application/json;q=0.5 , application/x-ndjson"), Some(RowFormat::Ndjson));
+        assert_eq!(
+            of("text/csv;q=0.9, application/json;q=0.5"),
+            Some(RowFormat::Csv)
+        );
+        assert_eq!(
+            of("application/json;q=0.5 , application/x-ndjson"),
+            Some(RowFormat::Ndjson)
+        );
     }
 }

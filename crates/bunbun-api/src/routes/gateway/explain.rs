@@ -62,10 +62,13 @@ pub(crate) async fn get_explanation(
                 .map(axum::Json)
                 .map_err(invalid)
         }
-        (None, Some(id)) => explain.refused(id, &context).map(axum::Json).ok_or_else(|| {
-            let message = "No refused request with this id is remembered.";
-            ApiError::new(Code::RouteNotFound, message)
-        }),
+        (None, Some(id)) => explain
+            .refused(id, &context)
+            .map(axum::Json)
+            .ok_or_else(|| {
+                let message = "No refused request with this id is remembered.";
+                ApiError::new(Code::RouteNotFound, message)
+            }),
         _ => Err(invalid("Send either 'path' or 'request_id'.".to_owned())),
     }
 }

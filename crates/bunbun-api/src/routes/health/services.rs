@@ -130,7 +130,11 @@ async fn probe(slot: SlotProbe) -> (String, ServiceHealth) {
         Err(_) => Some(format!("no answer within {} s", PROBE_TIMEOUT.as_secs())),
     };
     let service = ServiceHealth {
-        status: if error.is_none() { Status::Up } else { Status::Down },
+        status: if error.is_none() {
+            Status::Up
+        } else {
+            Status::Down
+        },
         latency: error.is_none().then_some(latency),
         mode: Some(mode),
         error,

@@ -7,7 +7,9 @@ use crate::api::Api;
 
 #[tokio::test]
 async fn a_database_that_answers_is_described() {
-    let Some(api) = Api::with_database().await else { return };
+    let Some(api) = Api::with_database().await else {
+        return;
+    };
     let reply = api.get("/api/db/health").owner().send().await;
     assert_json_snapshot!(reply.json(), { ".latency" => "[ms]", ".version" => "[version]" }, @r#"
     {
@@ -22,7 +24,11 @@ async fn a_database_that_answers_is_described() {
       }
     }
     "#);
-    assert!(reply.json()["version"].as_str().is_some_and(|text| text.starts_with("PostgreSQL")));
+    assert!(
+        reply.json()["version"]
+            .as_str()
+            .is_some_and(|text| text.starts_with("PostgreSQL"))
+    );
 }
 
 #[tokio::test]
@@ -37,7 +43,11 @@ async fn a_database_that_is_down_is_unavailable_and_its_address_stays_private() 
 
 #[tokio::test]
 async fn without_a_database_the_answer_says_what_to_set() {
-    let reply = Api::without_database().get("/api/db/health").owner().send().await;
+    let reply = Api::without_database()
+        .get("/api/db/health")
+        .owner()
+        .send()
+        .await;
     assert_eq!(reply.error(), (503, "DATABASE_UNAVAILABLE".to_owned()));
     assert!(reply.text().contains("DATABASE_URL"), "{}", reply.text());
 }

@@ -11,75 +11,192 @@ async fn query(api: &Api, body: &Value) -> Reply {
 
 #[tokio::test]
 async fn a_statement_with_parameters_is_answered() {
-    let Some(api) = Api::with_database().await else { return };
+    let Some(api) = Api::with_database().await else {
+        return;
+    };
     let sql = "select $1::int + 1 as n, $2::text as t, 9007199254740993 as big, 1.10::numeric as d, \
                null as nothing, '{\"a\": 1}'::jsonb as j, array[1, 2] as a";
     let reply = query(&api, &json!({ "sql": sql, "params": [41, "x"] })).await;
     assert_eq!(reply.header("content-type"), "application/json");
-    assert_json_snapshot!(reply.json(), { ".durationMs" => "[ms]" }, @"");
+    assert_json_snapshot!(reply.json(), { ".durationMs" => "[ms]" }, @r#"
+    {
+      "rows": [
+        {
+          "n": 42,
+          "t": "x",
+          "big": "9007199254740993",
+          "d": "1.10",
+          "nothing": null,
+          "j": {
+            "a": 1
+          },
+          "a": [
+            1,
+            2
+          ]
+        }
+      ],
+      "rowCount": 1,
+      "fields": [
+        {
+          "name": "n",
+          "type": "int4"
+        },
+        {
+          "name": "t",
+          "type": "text"
+        },
+        {
+          "name": "big",
+          "type": "int8"
+        },
+        {
+          "name": "d",
+          "type": "numeric"
+        },
+        {
+          "name": "nothing",
+          "type": "text"
+        },
+        {
+          "name": "j",
+          "type": "jsonb"
+        },
+        {
+          "name": "a",
+          "type": "int4[]"
+        }
+      ],
+      "command": "SELECT",
+      "durationMs": "[ms]"
+    }
+    "#);
 }
 
 #[tokio::test]
 async fn writes_and_scripts_run() {
-    let Some(api) = Api::with_database().await else { return };
+    let Some(api) = Api::with_database().await else {
+        return;
+    };
     let sql = "create table t (id int); insert into t values (1), (2), (3)";
     assert_eq!(query(&api, &json!({ "sql": sql })).await.status, 200);
-    let reply = query(&api, &json!({ "sql": "delete from t where id > 1" })).await.json();
-    assert_eq!((&reply["rowCount"], &reply["command"]), (&json!(2), &json!("DELETE")));
+    let reply = query(&api, &json!({ "sql": "delete from t where id > 1" }))
+        .await
+        .json();
+    assert_eq!(
+        (&reply["rowCount"], &reply["command"]),
+        (&json!(2), &json!("DELETE"))
+    );
 }
 
 #[tokio::test]
 async fn the_fault_of_the_sql_is_located() {
-    let Some(api) = Api::with_database().await else { return };
+    let Some(api) = Api::with_database().await else {
+        return;
+    };
     let reply = query(&api, &json!({ "sql": "select nothing from pg_class" })).await;
     assert_eq!(reply.status, 400);
-    assert_json_snapshot!(reply.json(), @"");
+    assert_json_snapshot!(reply.json(), @r#"
+    {
+      "error": {
+        "code": "SQL_ERROR",
+        "message": "column \"nothing\" does not exist",
+        "details": {
+          "sqlstate": "42703",
+          "position": 8
+        },
+        "request_id": "test"
+      }
+    }
+    "#);
 }
 
 #[tokio::test]
 async fn reading_only_is_kept() {
-    let Some(api) = Api::with_database().await else { return };
-    let reply = query(&api, &json!({ "sql": "create table t ()", "read_only": true })).await;
+    let Some(api) = Api::with_database().await else {
+        return;
+    };
+    let reply = query(
+        &api,
+        &json!({ "sql": "create table t ()", "read_only": true }),
+    )
+    .await;
     assert_eq!(reply.error(), (400, "SQL_ERROR".to_owned()));
     assert_eq!(reply.json()["error"]["details"]["sqlstate"], "25006");
 }
 
 #[tokio::test]
 async fn a_statement_that_takes_too_long_is_cancelled() {
-    let Some(api) = Api::with_database().await else { return };
-    let reply = query(&api, &json!({ "sql": "select pg_sleep(30)", "timeout_ms": 50 })).await;
+    let Some(api) = Api::with_database().await else {
+        return;
+    };
+    let reply = query(
+        &api,
+        &json!({ "sql": "select pg_sleep(30)", "timeout_ms": 50 }),
+    )
+    .await;
     assert_eq!(reply.error(), (504, "STATEMENT_TIMEOUT".to_owned()));
 }
 
 #[tokio::test]
 async fn too_many_rows_are_cut_off_and_told() {
-    let Some(api) = Api::with_database().await else { return };
-    let reply = query(&api, &json!({ "sql": "select generate_series(1, 101) as n" })).await.json();
+    let Some(api) = Api::with_database().await else {
+        return;
+    };
+    let reply = query(
+        &api,
+        &json!({ "sql": "select generate_series(1, 101) as n" }),
+    )
+    .await
+    .json();
     assert_eq!(reply["rows"].as_array().map(Vec::len), Some(100));
     assert_eq!(reply["truncated"], true);
 }
 
 #[tokio::test]
 async fn rows_are_streamed_whole_as_ndjson_and_csv() {
-    let Some(api) = Api::with_database().await else { return };
+    let Some(api) = Api::with_database().await else {
+        return;
+    };
     let body = json!({ "sql": "select n, 'a,' || n as t from generate_series(1, 5000) as n" });
-    let call = |accept| api.post("/api/db/query").owner().header("accept", accept).json(&body).send();
+    let call = |accept| {
+        api.post("/api/db/query")
+            .owner()
+            .header("accept", accept)
+            .json(&body)
+            .send()
+    };
     let reply = call("application/x-ndjson").await;
     assert_eq!(reply.header("content-type"), "application/x-ndjson");
     let lines: Vec<_> = reply.text().lines().collect();
-    assert_eq!((lines.len(), lines[4999]), (5000, r#"{"n":5000,"t":"a,5000"}"#));
+    assert_eq!(
+        (lines.len(), lines[4999]),
+        (5000, r#"{"n":5000,"t":"a,5000"}"#)
+    );
 
     let reply = call("text/csv").await;
-    assert_eq!(reply.header("content-type"), "text/csv; charset=utf-8; header=present");
+    assert_eq!(
+        reply.header("content-type"),
+        "text/csv; charset=utf-8; header=present"
+    );
     let lines: Vec<_> = reply.text().lines().collect();
-    assert_eq!((lines.len(), lines[0], lines[5000]), (5001, "n,t", "5000,\"a,5000\""));
+    assert_eq!(
+        (lines.len(), lines[0], lines[5000]),
+        (5001, "n,t", "5000,\"a,5000\"")
+    );
 }
 
 #[tokio::test]
 async fn a_refused_stream_is_an_error_and_not_a_broken_body() {
-    let Some(api) = Api::with_database().await else { return };
+    let Some(api) = Api::with_database().await else {
+        return;
+    };
     let body = json!({ "sql": "select * from nothing" });
-    let call = api.post("/api/db/query").owner().header("accept", "text/csv").json(&body);
+    let call = api
+        .post("/api/db/query")
+        .owner()
+        .header("accept", "text/csv")
+        .json(&body);
     assert_eq!(call.send().await.error(), (400, "SQL_ERROR".to_owned()));
 }
 
@@ -90,7 +207,12 @@ async fn bounds_are_kept_and_each_breach_is_named() {
     let reply = query(&api, &body).await;
     assert_eq!(reply.error(), (400, "VALIDATION_FAILED".to_owned()));
     let errors = reply.json()["error"]["details"]["errors"].clone();
-    let pointers: Vec<_> = errors.as_array().expect("a list").iter().map(|e| &e["pointer"]).collect();
+    let pointers: Vec<_> = errors
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|e| &e["pointer"])
+        .collect();
     assert_eq!(pointers, ["/sql", "/timeout_ms"]);
     for body in [
         json!({ "sql": "select 1", "timeout_ms": 0 }),
@@ -107,7 +229,9 @@ async fn bounds_are_kept_and_each_breach_is_named() {
 
 #[tokio::test]
 async fn what_postgresql_cannot_store_is_refused_politely() {
-    let Some(api) = Api::with_database().await else { return };
+    let Some(api) = Api::with_database().await else {
+        return;
+    };
     for body in [
         json!({ "sql": "select '\u{0}'" }),
         json!({ "sql": "select $1::text", "params": ["a\u{0}b"] }),

@@ -7,7 +7,11 @@ use crate::api::Api;
 #[tokio::test]
 async fn a_request_is_explained() {
     let api = Api::without_database();
-    let reply = api.get("/api/gateway/explain?method=POST&path=/rest/v1/todos").owner().send().await;
+    let reply = api
+        .get("/api/gateway/explain?method=POST&path=/rest/v1/todos")
+        .owner()
+        .send()
+        .await;
     assert_json_snapshot!(reply.json(), @r#"
     {
       "method": "POST",
@@ -22,9 +26,17 @@ async fn a_request_is_explained() {
 #[tokio::test]
 async fn a_refusal_is_explained_by_its_request_id() {
     let api = Api::without_database();
-    let known = api.get("/api/gateway/explain?request_id=known").owner().send().await;
+    let known = api
+        .get("/api/gateway/explain?request_id=known")
+        .owner()
+        .send()
+        .await;
     assert_eq!(known.json()["refused_with"], 401);
-    let unknown = api.get("/api/gateway/explain?request_id=other").owner().send().await;
+    let unknown = api
+        .get("/api/gateway/explain?request_id=other")
+        .owner()
+        .send()
+        .await;
     assert_eq!(unknown.error(), (404, "ROUTE_NOT_FOUND".to_owned()));
 }
 
@@ -44,7 +56,11 @@ async fn nonsense_is_refused() {
         "path=%ff",
         &long,
     ] {
-        let reply = api.get(&format!("/api/gateway/explain?{query}")).owner().send().await;
+        let reply = api
+            .get(&format!("/api/gateway/explain?{query}"))
+            .owner()
+            .send()
+            .await;
         assert_eq!(reply.status, 400, "{query}: {}", reply.text());
     }
 }

@@ -40,16 +40,25 @@ async fn the_truth_is_told_and_reasons_only_to_the_owner() {
     }
     "#);
     let services = api.get("/api/health/services").owner().send().await.json()["services"].clone();
-    assert_eq!(services["rest"]["error"], "connect to 10.1.2.3:3000: refused");
+    assert_eq!(
+        services["rest"]["error"],
+        "connect to 10.1.2.3:3000: refused"
+    );
     assert_eq!(services["storage"]["error"], "no answer within 2 s");
 }
 
 #[tokio::test]
 async fn postgresql_is_one_of_the_services() {
-    let Some(api) = Api::with_database().await else { return };
+    let Some(api) = Api::with_database().await else {
+        return;
+    };
     let services = api.get("/api/health/services").send().await.json()["services"].clone();
     assert_eq!(services["postgres"]["status"], "up");
-    assert!(services["postgres"]["latency"].as_f64().is_some_and(|latency| latency > 0.0));
+    assert!(
+        services["postgres"]["latency"]
+            .as_f64()
+            .is_some_and(|latency| latency > 0.0)
+    );
 }
 
 struct Counting(Arc<AtomicUsize>);

@@ -46,7 +46,9 @@ impl Tools {
         self.major
     }
 
-    pub(super) fn path(&self, tool: &str) -> PathBuf {
+    /// The path of `pg_dump`, `pg_restore`, or another program beside them.
+    #[must_use]
+    pub fn path(&self, tool: &str) -> PathBuf {
         self.directory.join(tool)
     }
 }

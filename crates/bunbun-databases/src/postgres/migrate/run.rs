@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::{
-    DryRun, MigrationOutcome, MigrationRequest, dry_run,
+    DryRun, MAX_REPORTED, MigrationOutcome, MigrationRequest, dry_run,
     error::Error,
     execute,
     history::{self, Finished, LOCK, Recorded, Shape},
@@ -80,9 +80,12 @@ async fn in_transaction(
     let transaction = transaction_id(session).await?;
 
     let begun = Instant::now();
-    let mut reports = Vec::with_capacity(plan.statements.len());
+    let mut reports = Vec::new();
     for index in 0..plan.statements.len() {
-        reports.push(execute::statement(session, plan, index, false).await?);
+        let report = execute::statement(session, plan, index, false).await?;
+        if index < MAX_REPORTED {
+            reports.push(report);
+        }
     }
     // Whatever the migration set for itself does not hold for what follows.
     own(session, &settings("set local", request)).await?;
@@ -97,6 +100,7 @@ async fn in_transaction(
     if request.dry_run {
         let report = DryRun {
             checksum: plan.checksum.clone(),
+            statement_count: plan.statements.len(),
             statements: reports,
             notices: session.take_notices(),
             locks: dry_run::locks(session, &relations).await?,

@@ -197,7 +197,7 @@ impl<'a> Iterator for Tokens<'a> {
                 });
                 match (length, first, bytes.get(1), bytes.get(2)) {
                     (1, b'e' | b'E', Some(b'\''), _) => {
-                        (Token::Value, 1 + quoted(&bytes[1..], b'\'', true))
+                        (Token::Value, 1 + escape_string(&self.0[1..]))
                     }
                     (1, b'u' | b'U', Some(b'&'), Some(b'"')) => {
                         (Token::Quoted, 2 + quoted(&bytes[2..], b'"', false))
@@ -259,6 +259,23 @@ fn quoted(bytes: &[u8], quote: u8, has_escapes: bool) -> usize {
         }
     }
     bytes.len()
+}
+
+/// Length of a text with backslash escapes, which goes on after a line break.
+fn escape_string(text: &str) -> usize {
+    let mut length = quoted(text.as_bytes(), b'\'', true);
+    loop {
+        let Some(gap) = text.get(length..) else {
+            return text.len();
+        };
+        let mut rest = Tokens(gap);
+        rest.skip_space();
+        let gap = &gap[..gap.len() - rest.0.len()];
+        if !rest.0.starts_with('\'') || !gap.contains(['\n', '\r']) {
+            return length;
+        }
+        length += gap.len() + quoted(rest.0.as_bytes(), b'\'', true);
+    }
 }
 
 /// Length of `$tag$ … $tag$`; `None` when it is no dollar quote.

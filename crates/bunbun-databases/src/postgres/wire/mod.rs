@@ -25,6 +25,9 @@ use super::error::{Error, SqlError};
 /// Buffers larger than this are given back after use.
 const BUFFER_KEPT_BYTES: usize = 256 * 1024;
 
+/// The largest message that is read: a caller must not fill our memory with one value.
+const LARGEST_MESSAGE_BYTES: usize = 256 * 1024 * 1024;
+
 /// Room for one read.
 const READ_BYTES: usize = 16 * 1024;
 
@@ -289,6 +292,12 @@ impl Connection {
             self.is_broken = true;
             return Err(Error::internal(
                 "a message of PostgreSQL has an impossible length",
+            ));
+        }
+        if length > LARGEST_MESSAGE_BYTES {
+            self.is_broken = true;
+            return Err(Error::invalid(
+                "A row of the answer is larger than 256 MiB.",
             ));
         }
         if self.incoming.len() > length {

@@ -33,6 +33,7 @@ async fn a_dry_run_reports_and_leaves_nothing_not_even_a_history() {
     let outcome = outcome(&pool, dry("d", sql)).await;
     assert!(!outcome.already_applied && outcome.migration.is_none());
     let report = outcome.dry_run.expect("a report");
+    assert_eq!(report.statement_count, 6);
     let rows: Vec<(usize, usize, u64)> = report
         .statements
         .iter()

@@ -90,6 +90,12 @@ async fn one_that_stops_half_way_blocks_others_until_it_is_sent_again() {
         (stopped.name.as_str(), stopped.statement_number),
         ("half", 3)
     );
+    let again = "create table a (); select 1";
+    refused(&pool, untransacted("half", again)).await;
+    let still = unfinished(&pool).await.unwrap().expect("it is told");
+    assert_eq!(still.statement_number, 1);
+    assert_ne!(still.checksum, stopped.checksum);
+    assert!(still.started_at >= stopped.started_at);
     let mended = "create table if not exists a (); create table if not exists c (); vacuum";
     applied(&pool, untransacted("half", mended)).await;
     applied(&pool, request("other", "select 1")).await;

@@ -157,6 +157,19 @@ async fn rows_beyond_the_cap_are_left_out_and_told() {
 }
 
 #[tokio::test]
+async fn a_value_that_would_fill_our_memory_is_refused() {
+    let Some(database) = TestDb::create().await else {
+        return;
+    };
+    let pool = database.pool_of(1);
+    let error = run(&pool, &Request::new("select repeat('x', 300000000)"))
+        .await
+        .expect_err("large");
+    assert_eq!(error.code(), Code::InvalidRequest);
+    assert_eq!(value(&pool, "select 1").await, 1);
+}
+
+#[tokio::test]
 async fn callers_beyond_the_pool_are_refused_after_a_bounded_wait() {
     let Some(database) = TestDb::create().await else {
         return;

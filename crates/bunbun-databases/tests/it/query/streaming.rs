@@ -158,15 +158,16 @@ async fn rows_that_come_slowly_are_sent_on_before_a_chunk_is_full() {
     };
     let pool = database.pool_of(1);
     // PostgreSQL itself sends 8 KiB at a time.
-    let sql = "select repeat('x', 9000), pg_sleep(case when g = 2 then 60 else 0 end)::text \
-               from generate_series(1, 3) as g";
+    let sql = "select repeat('x', 1000), pg_sleep(case when g = 21 then 60 else 0 end)::text \
+               from generate_series(1, 21) as g";
     let mut request = Request::new(sql);
     request.timeout = Duration::from_secs(50);
     let mut rows = stream(&pool, request, RowFormat::Ndjson)
         .await
         .expect("the first row comes");
     let chunk = rows.next().await.expect("a chunk").expect("no failure");
-    assert_eq!(chunk.iter().filter(|byte| **byte == b'\n').count(), 1);
+    let lines = chunk.iter().filter(|byte| **byte == b'\n').count();
+    assert!((1..21).contains(&lines), "{lines} lines");
 }
 
 #[tokio::test]

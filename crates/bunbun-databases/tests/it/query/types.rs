@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::{answer, ask, value};
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 async fn parameters_arrive_as_the_statement_s_types_and_come_back() {
     let Some(database) = TestDb::create().await else {
         return;

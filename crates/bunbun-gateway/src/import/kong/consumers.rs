@@ -109,7 +109,11 @@ impl Consumer {
             }
             _ => {
                 let reason = "BunBun has no such credentials";
-                findings.note(&fields.path, reason, "give this client a key or a user token");
+                findings.note(
+                    &fields.path,
+                    reason,
+                    "give this client a key or a user token",
+                );
                 return Ok(());
             }
         }
@@ -163,8 +167,14 @@ impl Consumer {
     fn passes(&self, acl: Option<&AclRule>) -> bool {
         !self.restricted
             && acl.is_none_or(|acl| {
-                let allowed = acl.allow.as_ref().is_none_or(|allow| !self.groups.is_disjoint(allow));
-                let denied = acl.deny.as_ref().is_some_and(|deny| !self.groups.is_disjoint(deny));
+                let allowed = acl
+                    .allow
+                    .as_ref()
+                    .is_none_or(|allow| !self.groups.is_disjoint(allow));
+                let denied = acl
+                    .deny
+                    .as_ref()
+                    .is_some_and(|deny| !self.groups.is_disjoint(deny));
                 allowed && !denied
             })
     }

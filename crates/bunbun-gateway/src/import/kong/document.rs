@@ -9,7 +9,8 @@ use super::{
     consumers::{self, Consumer},
     fields::{Fields, Findings, Outcome, label, shown},
     plugins::{self, Plugin},
-    services::{self, Service, Upstream},
+    services::{self, Service},
+    upstreams::{self, Upstream},
 };
 
 /// Most entities of one kind; the work and the result stay bounded by it.
@@ -144,7 +145,9 @@ pub(super) fn read(tree: Value, findings: &mut Findings) -> Outcome<Document> {
         reader.route(value, "", at, None)?;
     }
     for (at, value) in root.list("plugins")?.into_iter().enumerate() {
-        reader.plugins.push(Pending::new(value, "", at, Scope::Global));
+        reader
+            .plugins
+            .push(Pending::new(value, "", at, Scope::Global));
     }
     reader.flat_entities(&mut root)?;
     reader.read_plugins()?;
@@ -155,7 +158,10 @@ pub(super) fn read(tree: Value, findings: &mut Findings) -> Outcome<Document> {
         let hint = "set TLS_CERT_FILE and TLS_KEY_FILE";
         root.expect(key, &json!([]), findings, hint);
     }
-    root.finish(findings, "see docs/gateway.md for what BunBun offers instead");
+    root.finish(
+        findings,
+        "see docs/gateway.md for what BunBun offers instead",
+    );
     Ok(document)
 }
 
@@ -226,7 +232,7 @@ impl Reader<'_> {
         let names = [entity.name.as_ref(), entity.id.as_ref()];
         self.upstreams.add(&entity.fields.path, names, at)?;
         let name = entity.name.take().unwrap_or_default();
-        let upstream = services::read_upstream(entity.fields, name, self.findings)?;
+        let upstream = upstreams::read_upstream(entity.fields, name, self.findings)?;
         self.document.upstreams.push(upstream);
         Ok(())
     }
@@ -418,7 +424,10 @@ fn read_protocols(fields: &mut Fields, route: &mut Route, findings: &mut Finding
         let reason = format!("'{}' is no protocol that BunBun routes", shown(other));
         findings.note(fields.at("protocols"), reason, "route it elsewhere");
         route.condition = Some("protocols");
-    } else if protocols.iter().all(|protocol| protocol.ends_with('s') && *protocol != "ws") {
+    } else if protocols
+        .iter()
+        .all(|protocol| protocol.ends_with('s') && *protocol != "ws")
+    {
         findings.note(
             fields.at("protocols"),
             "requests without TLS are not refused by route",

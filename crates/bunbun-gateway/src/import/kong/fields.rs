@@ -141,7 +141,10 @@ impl Fields {
             Some(value) => vec![value],
         };
         let texts: Option<Vec<String>> = values.into_iter().map(as_text).collect();
-        texts.map_or_else(|| self.shape(key, "a list of texts"), |texts| Ok(Some(texts)))
+        texts.map_or_else(
+            || self.shape(key, "a list of texts"),
+            |texts| Ok(Some(texts)),
+        )
     }
 
     /// Takes a flag.
@@ -235,7 +238,14 @@ impl Fields {
 
     /// Lists what is left, but for book-keeping and comments.
     pub(super) fn finish(mut self, findings: &mut Findings, hint: &str) {
-        self.ignore(&["id", "tags", "created_at", "updated_at", "ws_id", "cache_key"]);
+        self.ignore(&[
+            "id",
+            "tags",
+            "created_at",
+            "updated_at",
+            "ws_id",
+            "cache_key",
+        ]);
         for (key, value) in &self.map {
             let is_comment = key.starts_with('_') && key != "_config";
             if !is_comment && !is_empty(value) {

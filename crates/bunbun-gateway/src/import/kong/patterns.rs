@@ -41,7 +41,10 @@ fn literal_folder(expression: &str) -> &str {
         .position(|byte| !is_literal(byte))
         .unwrap_or(expression.len());
     // A quantifier makes the character before it optional.
-    let quantified = matches!(expression.as_bytes().get(end), Some(b'?' | b'*' | b'+' | b'{'));
+    let quantified = matches!(
+        expression.as_bytes().get(end),
+        Some(b'?' | b'*' | b'+' | b'{')
+    );
     let literal = &expression[..end - usize::from(quantified)];
     let folder = literal.rfind('/').map_or(ROOT, |slash| &literal[..=slash]);
     if folder.is_empty() || !is_plain_path(folder) {
@@ -75,7 +78,9 @@ pub(super) fn host(text: &str) -> Option<String> {
     let name = text.strip_prefix("*.").unwrap_or(text);
     let is_name = !name.is_empty()
         && name.len() <= 253
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
     is_name.then(|| text.to_ascii_lowercase())
 }
 
@@ -87,9 +92,9 @@ pub(super) fn method(text: &str) -> Option<String> {
 
 /// Whether every path under `inner` lies under `outer`, by whole segments.
 pub(super) fn covers(outer: &str, inner: &str) -> bool {
-    inner.strip_prefix(outer).is_some_and(|rest| {
-        rest.is_empty() || outer.ends_with('/') || rest.starts_with('/')
-    })
+    inner
+        .strip_prefix(outer)
+        .is_some_and(|rest| rest.is_empty() || outer.ends_with('/') || rest.starts_with('/'))
 }
 
 #[cfg(test)]

@@ -158,7 +158,10 @@ const HARMLESS: &[(&str, &str)] = &[
     ("proxy-cache", "set `cache_ttl` of the route"),
     ("request-size-limiting", "set `max_body_bytes` of the route"),
     ("response-ratelimiting", "set `rate_limit` of the route"),
-    ("response-transformer", "set `response_headers` of the route"),
+    (
+        "response-transformer",
+        "set `response_headers` of the route",
+    ),
     ("statsd", "BunBun serves /metrics"),
     ("syslog", "BunBun writes an access log"),
     ("tcp-log", "BunBun writes an access log"),
@@ -179,7 +182,11 @@ pub(super) fn read(mut fields: Fields, findings: &mut Findings) -> Outcome<Optio
     let kind = match name {
         _ if shared => {
             let hint = "write the configuration out (`deck gateway dump`) and import again";
-            findings.note(fields.at("_config"), "its configuration stands elsewhere", hint);
+            findings.note(
+                fields.at("_config"),
+                "its configuration stands elsewhere",
+                hint,
+            );
             guard_unless(name == Name::Cors)
         }
         Name::Cors => cors::read(&mut config, findings)?,
@@ -234,9 +241,16 @@ fn read_other(
 /// Whether a function can do nothing but take away a header: the stack's own file has two such.
 fn clears_blank_header(config: &mut Fields) -> Outcome<bool> {
     let code = config.texts("access")?.unwrap_or_default().join("\n");
-    let is_alone = ["certificate", "rewrite", "header_filter", "body_filter", "log", "functions"]
-        .iter()
-        .all(|phase| config.take(phase).is_none_or(|value| value == json!([])));
+    let is_alone = [
+        "certificate",
+        "rewrite",
+        "header_filter",
+        "body_filter",
+        "log",
+        "functions",
+    ]
+    .iter()
+    .all(|phase| config.take(phase).is_none_or(|value| value == json!([])));
     // Lua calls functions without parentheses as well: `error "x"`, `kong.response.exit{…}`.
     let is_simple = !["{", "[", "error", "exit", "load", "require", "set"]
         .iter()
@@ -302,7 +316,9 @@ impl<'p> Effective<'p> {
     /// `takes_blank_headers_away`: whether the route does itself what such functions do.
     pub(super) fn guard(&self, takes_blank_headers_away: bool) -> Option<&'p Plugin> {
         let is_guard = |plugin: &&&Plugin| matches!(plugin.kind, Kind::Guard { .. });
-        let blank = self.blank_header_guard.filter(|_| !takes_blank_headers_away);
+        let blank = self
+            .blank_header_guard
+            .filter(|_| !takes_blank_headers_away);
         self.guard
             .or(blank)
             .or_else(|| self.named.iter().flatten().find(is_guard).copied())

@@ -16,8 +16,9 @@ pub(super) fn repeat_limited_routes(drafts: &mut Vec<Draft>) -> Outcome<()> {
         what: "routes limited to methods",
         limit,
     };
-    let (mut limited, general): (Vec<&Draft>, Vec<&Draft>) =
-        drafts.iter().partition(|draft| !draft.route.methods.is_empty());
+    let (mut limited, general): (Vec<&Draft>, Vec<&Draft>) = drafts
+        .iter()
+        .partition(|draft| !draft.route.methods.is_empty());
     if limited.len() * general.len() > MAX_COMPARISONS {
         return Err(too_many(MAX_COMPARISONS / general.len()));
     }

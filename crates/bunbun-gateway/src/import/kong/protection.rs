@@ -41,7 +41,10 @@ pub(super) fn is_at_least(route: &RouteConfig, other: &RouteConfig) -> bool {
         return true;
     }
     let addresses = (other.allow_ips.is_empty() || other.allow_ips == route.allow_ips)
-        && other.deny_ips.iter().all(|network| route.deny_ips.contains(network));
+        && other
+            .deny_ips
+            .iter()
+            .all(|network| route.deny_ips.contains(network));
     other.respond.is_none() && addresses && access_is_at_least(route.access, other.access)
 }
 
@@ -70,7 +73,11 @@ pub(super) fn close_gaps(drafts: &mut Vec<Draft>, gaps: &[Gap], findings: &mut F
                     "refused to everyone: it would take requests of {}, which refuses more",
                     gap.label
                 );
-                findings.note(&draft.label, reason, "set `access` once that one has a route");
+                findings.note(
+                    &draft.label,
+                    reason,
+                    "set `access` once that one has a route",
+                );
             }
         }
         if !closed {
@@ -124,7 +131,11 @@ pub(super) fn resolve_duplicates(drafts: &mut Vec<Draft>, findings: &mut Finding
         if !is_at_least(&first.route, &draft.route) {
             first.route.access = Access::Deny;
             let reason = format!("refused to everyone: {} refuses more", draft.label);
-            findings.note(&first.label, reason, "set `access` once one of the two is gone");
+            findings.note(
+                &first.label,
+                reason,
+                "set `access` once one of the two is gone",
+            );
         }
     }
     *drafts = kept;

@@ -48,7 +48,11 @@ impl Draft {
     pub(super) fn at(&self, path: &str) -> Self {
         let rest = path.strip_prefix(&self.route.path).unwrap_or_default();
         let base = self.upstream_path.as_str();
-        let base = if rest.starts_with('/') { base.trim_end_matches('/') } else { base };
+        let base = if rest.starts_with('/') {
+            base.trim_end_matches('/')
+        } else {
+            base
+        };
         let mut draft = self.clone();
         draft.lead_to(path, format!("{base}{rest}"));
         draft
@@ -65,8 +69,11 @@ impl Draft {
     fn lead_to(&mut self, path: &str, upstream_path: String) {
         path.clone_into(&mut self.route.path);
         self.route.keep_path = upstream_path == path;
-        self.route.rewrite =
-            if self.route.keep_path { "/".to_owned() } else { upstream_path.clone() };
+        self.route.rewrite = if self.route.keep_path {
+            "/".to_owned()
+        } else {
+            upstream_path.clone()
+        };
         self.upstream_path = upstream_path;
     }
 }
@@ -83,10 +90,7 @@ pub(super) struct Drafts<'d> {
 }
 
 /// Puts the routes together.
-pub(super) fn assemble<'d>(
-    document: &'d Document,
-    findings: &mut Findings,
-) -> Outcome<Drafts<'d>> {
+pub(super) fn assemble<'d>(document: &'d Document, findings: &mut Findings) -> Outcome<Drafts<'d>> {
     let levels = Levels::new(document);
     let mut assembler = Assembler {
         document,
@@ -189,7 +193,8 @@ impl<'d> Assembler<'d, '_> {
                 None => {
                     let reason = format!("'{}' cannot be matched", shown(text));
                     let hint = "name hosts without port; `*.` may stand at the beginning";
-                    self.findings.note(format!("{}.hosts", route.label), reason, hint);
+                    self.findings
+                        .note(format!("{}.hosts", route.label), reason, hint);
                     self.gaps_for_all_paths(route, &template.route);
                 }
             }
@@ -203,14 +208,19 @@ impl<'d> Assembler<'d, '_> {
             return Ok(());
         }
         let everything = ["/".to_owned()];
-        let paths = if route.paths.is_empty() { &everything[..] } else { &route.paths };
+        let paths = if route.paths.is_empty() {
+            &everything[..]
+        } else {
+            &route.paths
+        };
         for path in paths {
             match patterns::classify(path, self.document.generation) {
                 Pattern::Prefix(path) => self.draft(&template, route, service, path)?,
                 Pattern::Within(prefix) => {
                     let reason = format!("'{}' is no plain path: left out", shown(path));
                     let hint = "write a route with a prefix or an `exact` path";
-                    self.findings.note(format!("{}.paths", route.label), reason, hint);
+                    self.findings
+                        .note(format!("{}.paths", route.label), reason, hint);
                     self.gap(route, prefix, &template.route);
                 }
             }
@@ -258,7 +268,8 @@ impl<'d> Assembler<'d, '_> {
         }
         if route.service.is_none() && draft.route.respond.is_none() {
             let hint = "name a service or an answer";
-            self.findings.note(&route.label, "leads nowhere, so it is refused", hint);
+            self.findings
+                .note(&route.label, "leads nowhere, so it is refused", hint);
             draft.route.access = Access::Deny;
         }
         Ok(draft)
@@ -275,7 +286,10 @@ impl<'d> Assembler<'d, '_> {
             }
             Kind::KeyAuth { hide: true } => route.request_headers.remove.push("apikey".to_owned()),
             Kind::BasicAuth { hide: true } => {
-                route.request_headers.remove.push("authorization".to_owned());
+                route
+                    .request_headers
+                    .remove
+                    .push("authorization".to_owned());
             }
             Kind::Transform(transformation) => {
                 let rules = &mut route.request_headers;
@@ -340,16 +354,25 @@ impl<'d> Assembler<'d, '_> {
         };
         if let Some((reason, hint)) = decision.remark {
             let parts = [acl, key, basic].into_iter().flatten();
-            let label = parts.map(|plugin| plugin.label.as_str()).next().unwrap_or(&route.label);
+            let label = parts
+                .map(|plugin| plugin.label.as_str())
+                .next()
+                .unwrap_or(&route.label);
             self.note_once(label, reason, hint);
         }
-        let clears_blank_headers = route.paths.iter().all(|path| {
-            ["/storage/v1/", "/functions/v1/"].contains(&path.as_str())
-        }) && !route.paths.is_empty();
+        let clears_blank_headers = route
+            .paths
+            .iter()
+            .all(|path| ["/storage/v1/", "/functions/v1/"].contains(&path.as_str()))
+            && !route.paths.is_empty();
         if let Some(guard) = effective.guard(clears_blank_headers) {
             let reason = "may refuse requests, and how cannot be expressed: \
                           the routes under it are refused to everyone";
-            self.note_once(&guard.label, reason, "set the `access` that these routes need");
+            self.note_once(
+                &guard.label,
+                reason,
+                "set the `access` that these routes need",
+            );
             return Access::Deny;
         }
         if route.guarded || service.is_some_and(|service| service.guarded) {
@@ -421,7 +444,9 @@ fn upstream_path(base: &str, path: &str, strip_path: bool) -> String {
 fn weight(route: &RouteConfig) -> usize {
     let texts = |list: &[String]| list.iter().map(|text| text.len() + 8).sum::<usize>();
     let pairs = |map: &BTreeMap<String, String>| {
-        map.iter().map(|(name, value)| name.len() + value.len() + 8).sum::<usize>()
+        map.iter()
+            .map(|(name, value)| name.len() + value.len() + 8)
+            .sum::<usize>()
     };
     let headers = &route.request_headers;
     200 + route.path.len()
@@ -432,5 +457,8 @@ fn weight(route: &RouteConfig) -> usize {
         + pairs(&headers.set)
         + pairs(&headers.add)
         + 40 * (route.allow_ips.len() + route.deny_ips.len())
-        + route.respond.as_ref().map_or(0, |respond| respond.body.len())
+        + route
+            .respond
+            .as_ref()
+            .map_or(0, |respond| respond.body.len())
 }

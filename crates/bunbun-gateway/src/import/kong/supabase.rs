@@ -48,13 +48,20 @@ impl Stack {
             origins: BTreeMap::new(),
         };
         let mut origins = BTreeMap::new();
-        for draft in drafts {
-            let built_in = stack.routes.iter().find(|route| route.path == draft.route.path);
-            if let Some((route, origin)) = built_in.zip(origin(document, draft))
-                && same_target(route, draft)
-                && let Some(slot) = route.slot.as_deref().filter(|slot| *slot != "api")
-            {
-                origins.entry(slot.to_owned()).or_insert(origin);
+        // The route named like its slot has the last word on where the slot lies.
+        for main in [true, false] {
+            for draft in drafts {
+                let built_in = stack
+                    .routes
+                    .iter()
+                    .find(|route| route.path == draft.route.path);
+                if let Some((route, origin)) = built_in.zip(origin(document, draft))
+                    && same_target(route, draft)
+                    && let Some(slot) = route.slot.as_deref().filter(|slot| *slot != "api")
+                    && (route.name == slot) == main
+                {
+                    origins.entry(slot.to_owned()).or_insert(origin);
+                }
             }
         }
         // One path in common may be chance: any application may have a page at `/`.
@@ -143,7 +150,10 @@ impl Stack {
             if self.is_there() && is_main && !given {
                 findings.note(
                     "services",
-                    format!("the file has no route for {}, BunBun has one", built_in.path),
+                    format!(
+                        "the file has no route for {}, BunBun has one",
+                        built_in.path
+                    ),
                     format!(
                         "to keep it closed, add a route `{}` with `access` = \"deny\"",
                         built_in.name
@@ -165,7 +175,12 @@ impl Stack {
         };
         let mut closing = Vec::new();
         let of_stack = |route: &&RouteConfig| route.slot.as_deref() != Some("api");
-        for built_in in self.routes.iter().filter(|_| self.is_there()).filter(of_stack) {
+        for built_in in self
+            .routes
+            .iter()
+            .filter(|_| self.is_there())
+            .filter(of_stack)
+        {
             let nearest = judged
                 .iter()
                 .filter(general)
@@ -214,7 +229,11 @@ impl Stack {
                 "{} of BunBun's own routes lie below it and come first, for example {first}",
                 covered.len()
             );
-            findings.note(&draft.label, reason, "`bunbun routes` shows all; limit it to `hosts`");
+            findings.note(
+                &draft.label,
+                reason,
+                "`bunbun routes` shows all; limit it to `hosts`",
+            );
         }
     }
 
@@ -232,7 +251,10 @@ impl Stack {
 /// The URL of a route's service, unless that is an upstream of several targets.
 fn origin(document: &Document, draft: &Draft) -> Option<String> {
     let endpoint = document.services[draft.service?].endpoint.as_ref()?;
-    let is_upstream = document.upstreams.iter().any(|upstream| upstream.name == endpoint.host);
+    let is_upstream = document
+        .upstreams
+        .iter()
+        .any(|upstream| upstream.name == endpoint.host);
     (!is_upstream).then(|| endpoint.origin())?
 }
 
@@ -243,7 +265,11 @@ fn host_of(url: &str) -> Option<&str> {
 
 /// Whether requests get to the same path of the service by both.
 fn same_target(built_in: &RouteConfig, draft: &Draft) -> bool {
-    let base = if built_in.keep_path { &built_in.path } else { &built_in.rewrite };
+    let base = if built_in.keep_path {
+        &built_in.path
+    } else {
+        &built_in.rewrite
+    };
     let Some(rest) = draft.route.path.strip_prefix(&built_in.path) else {
         return false;
     };
@@ -262,13 +288,15 @@ fn is_stricter(built_in: &RouteConfig, access: Access) -> bool {
 /// Whether both treat requests alike.
 fn same_rules(built_in: &RouteConfig, route: &RouteConfig) -> bool {
     if built_in.access == Access::Deny {
-        let refused = route.respond.as_ref().is_some_and(|respond| respond.status == 403);
+        let refused = route
+            .respond
+            .as_ref()
+            .is_some_and(|respond| respond.status == 403);
         return refused || route.access == Access::Deny;
     }
     let slot = built_in.slot.as_deref();
     let access = built_in.access == route.access
-        || (matches!(slot, Some("analytics" | "functions"))
-            && is_stricter(built_in, route.access));
+        || (matches!(slot, Some("analytics" | "functions")) && is_stricter(built_in, route.access));
     // Studio's pages call their own origin only.
     let cors = match (built_in.cors, route.cors) {
         (one, other) if one == other => true,
@@ -298,8 +326,12 @@ fn same_headers(built_in: &RouteConfig, route: &RouteConfig) -> bool {
     let lower = |name: &String, value: &String| (name.to_ascii_lowercase(), value.clone());
     let (rules, given) = (&built_in.request_headers, &route.request_headers);
     let set: BTreeSet<_> = rules.set.iter().map(|(n, v)| lower(n, v)).collect();
-    let given_set: BTreeSet<_> =
-        given.set.iter().chain(&given.add).map(|(n, v)| lower(n, v)).collect();
+    let given_set: BTreeSet<_> = given
+        .set
+        .iter()
+        .chain(&given.add)
+        .map(|(n, v)| lower(n, v))
+        .collect();
     let own = ["apikey", "authorization", "sb-api-key", "x-api-key"];
     set == given_set && given.remove.iter().all(|name| own.contains(&name.as_str()))
 }

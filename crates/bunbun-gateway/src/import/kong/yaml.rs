@@ -31,7 +31,8 @@ pub(super) fn parse(text: &str) -> Result<Value, ImportError> {
         budget: serde_saphyr::budget! {
             max_depth: MAX_DEPTH,
             flow_nesting_limit: MAX_DEPTH,
-            max_documents: 1,
+            // One is allowed; the second is noticed as such.
+            max_documents: 2,
             max_nodes: MAX_NODES,
             max_events: 2 * MAX_NODES,
             max_total_scalar_bytes: MAX_TEXT_BYTES,

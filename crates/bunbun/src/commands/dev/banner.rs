@@ -32,7 +32,9 @@ pub(super) struct Banner {
 impl Banner {
     pub(super) fn new(config: &Config, data_dir: &Path, own_cluster: bool) -> Self {
         let text = |secret: Option<&secrecy::SecretString>| {
-            secret.map(|secret| secret.expose_secret().to_owned()).unwrap_or_default()
+            secret
+                .map(|secret| secret.expose_secret().to_owned())
+                .unwrap_or_default()
         };
         let place = if own_cluster {
             data_dir.join("postgres").display().to_string()
@@ -50,7 +52,11 @@ impl Banner {
             data_dir: place,
             secrets_file: data_dir.join(super::secrets::FILE).display().to_string(),
             public_url: public_url.map(|url| url.as_str().trim_end_matches('/').to_owned()),
-            scheme: if config.server.tls.is_some() { "https" } else { "http" },
+            scheme: if config.server.tls.is_some() {
+                "https"
+            } else {
+                "http"
+            },
         }
     }
 
@@ -61,13 +67,20 @@ impl Banner {
     }
 
     fn text(&self) -> String {
-        let Self { url, service_role_key, .. } = self;
+        let Self {
+            url,
+            service_role_key,
+            ..
+        } = self;
         let mut text = String::new();
         let rows = [
             ("URL", &self.url),
             ("anon key", &self.anon_key),
             ("service key", &self.service_role_key),
-            ("dashboard", &format!("{} / {}", self.dashboard_username, self.dashboard_password)),
+            (
+                "dashboard",
+                &format!("{} / {}", self.dashboard_username, self.dashboard_password),
+            ),
             ("database", &self.database_url),
             ("data", &self.data_dir),
             ("all secrets", &self.secrets_file),

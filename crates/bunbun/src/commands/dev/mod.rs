@@ -40,7 +40,10 @@ pub(crate) fn run(
     let data_dir = data_directory(&arguments.data_dir)?;
     if sources.get("server.host").as_deref() == Some("0.0.0.0") && !is_set(&sources, "HOST") {
         // Generated keys lie in a file here: nobody else's machine should reach this by default.
-        sources.flags.entry("server.host").or_insert_with(|| "127.0.0.1".to_owned());
+        sources
+            .flags
+            .entry("server.host")
+            .or_insert_with(|| "127.0.0.1".to_owned());
     }
     let secrets = Secrets::load(&data_dir.join(secrets::FILE))?;
     let own_cluster = sources.get("database.url").is_none();
@@ -98,23 +101,28 @@ impl Session<'_> {
         let directory = self.data_dir.join("postgres");
         if !directory.exists() {
             let place = directory.display();
-            self.printer.say(&format!("Making a PostgreSQL cluster in {place} …"));
+            self.printer
+                .say(&format!("Making a PostgreSQL cluster in {place} …"));
         }
-        Cluster::start(ClusterConfig::new(directory)).await.map_err(|error| {
-            let hint = "DATABASE_URL makes `bunbun dev` use a PostgreSQL that runs already";
-            Failure::because("PostgreSQL cannot be started", &error, hint)
-        })
+        Cluster::start(ClusterConfig::new(directory))
+            .await
+            .map_err(|error| {
+                let hint = "DATABASE_URL makes `bunbun dev` use a PostgreSQL that runs already";
+                Failure::because("PostgreSQL cannot be started", &error, hint)
+            })
     }
 
     /// Makes roles and databases, and remembers how they are reached.
     async fn prepare(&mut self, cluster: &Cluster) -> Result<(), Failure> {
         let urls = provision::databases(cluster, &self.secrets).await?;
         self.secrets.remember("DATABASE_URL", &urls.project);
-        self.secrets.remember("PLATFORM_DATABASE_URL", &urls.platform);
+        self.secrets
+            .remember("PLATFORM_DATABASE_URL", &urls.platform);
         self.secrets.save()?;
         let env = &mut self.sources.env;
         env.insert("DATABASE_URL".to_owned(), urls.project);
-        env.entry("PLATFORM_DATABASE_URL".to_owned()).or_insert(urls.platform);
+        env.entry("PLATFORM_DATABASE_URL".to_owned())
+            .or_insert(urls.platform);
         let config = Config::load(&self.sources)?;
         super::migrate::migrate(&config).await?;
         Ok(())
@@ -146,7 +154,11 @@ fn data_directory(path: &Path) -> Result<PathBuf, Failure> {
     use std::os::unix::fs::DirBuilderExt as _;
     let cannot = |error: &std::io::Error| {
         let problem = format!("the data directory {} cannot be used", path.display());
-        Failure::because(problem, error, "--data-dir names a directory that you may write to")
+        Failure::because(
+            problem,
+            error,
+            "--data-dir names a directory that you may write to",
+        )
     };
     let absolute = std::path::absolute(path).map_err(|error| cannot(&error))?;
     std::fs::DirBuilder::new()

@@ -28,10 +28,18 @@ pub(super) async fn databases(cluster: &Cluster, secrets: &Secrets) -> Result<Ur
     let superuser = connect(&cluster.superuser_url()).await?;
     execute(&superuser, ROLES).await?;
     let mut urls = Vec::new();
-    for (name, variable) in [(PROJECT, "DATABASE_URL"), (PLATFORM, "PLATFORM_DATABASE_URL")] {
+    for (name, variable) in [
+        (PROJECT, "DATABASE_URL"),
+        (PLATFORM, "PLATFORM_DATABASE_URL"),
+    ] {
         let password = password(secrets, variable);
         make(&superuser, name, &password).await?;
-        urls.push(cluster.url_for(name, name, &password).expose_secret().to_owned());
+        urls.push(
+            cluster
+                .url_for(name, name, &password)
+                .expose_secret()
+                .to_owned(),
+        );
     }
     execute(&superuser, LOCK_OUT).await?;
     let inside = database_url(cluster, PROJECT)?;
@@ -111,8 +119,8 @@ fn password(secrets: &Secrets, variable: &str) -> String {
 }
 
 fn database_url(cluster: &Cluster, database: &str) -> Result<SecretString, Failure> {
-    let mut url = Url::parse(cluster.superuser_url().expose_secret())
-        .map_err(|error| failed(&error))?;
+    let mut url =
+        Url::parse(cluster.superuser_url().expose_secret()).map_err(|error| failed(&error))?;
     url.set_path(database);
     Ok(String::from(url).into())
 }
@@ -125,7 +133,10 @@ async fn connect(url: &SecretString) -> Result<Client, Failure> {
 }
 
 async fn execute(client: &Client, sql: &str) -> Result<(), Failure> {
-    client.batch_execute(sql).await.map_err(|error| failed(&error))
+    client
+        .batch_execute(sql)
+        .await
+        .map_err(|error| failed(&error))
 }
 
 fn failed(error: &(dyn std::error::Error + 'static)) -> Failure {

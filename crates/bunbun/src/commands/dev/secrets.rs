@@ -65,13 +65,19 @@ impl Secrets {
             "ANON_KEY" | "SERVICE_ROLE_KEY" if foreign_secret => None,
             _ => self.get(name),
         };
-        let names: Vec<_> = keys::complete(&[]).into_iter().map(|(name, _)| name).collect();
+        let names: Vec<_> = keys::complete(&[])
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect();
         let given: Vec<(String, String)> = names
             .iter()
             .filter_map(|name| Some(((*name).to_owned(), own(name).or_else(|| stored(name))?)))
             .collect();
         let set = keys::complete(&given);
-        let ours: Vec<_> = set.into_iter().filter(|(name, _)| own(name).is_none()).collect();
+        let ours: Vec<_> = set
+            .into_iter()
+            .filter(|(name, _)| own(name).is_none())
+            .collect();
         for (name, value) in ours {
             if !(foreign_secret && matches!(name, "ANON_KEY" | "SERVICE_ROLE_KEY")) {
                 self.remember(name, &value);
@@ -90,7 +96,9 @@ impl Secrets {
         }
         if own_cluster {
             // An empty variable counts as unset, but would stand in the way of ours.
-            sources.env.retain(|name, value| name != "PLATFORM_DATABASE_URL" || !value.is_empty());
+            sources
+                .env
+                .retain(|name, value| name != "PLATFORM_DATABASE_URL" || !value.is_empty());
         }
         self.save()?;
         Ok(self)
@@ -153,7 +161,10 @@ fn parse(line: &str) -> Option<(&str, &str)> {
     if line.starts_with('#') {
         return None;
     }
-    let (name, value) = line.strip_prefix("export ").unwrap_or(line).split_once('=')?;
+    let (name, value) = line
+        .strip_prefix("export ")
+        .unwrap_or(line)
+        .split_once('=')?;
     let value = value.trim();
     let unquoted = ['"', '\'']
         .iter()
@@ -164,13 +175,24 @@ fn parse(line: &str) -> Option<(&str, &str)> {
 
 /// The path of the setting that a name of the generated set belongs to.
 fn path_of(name: &str) -> Option<&'static str> {
-    let env = if name == "SERVICE_ROLE_KEY" { "SUPABASE_SERVICE_KEY" } else { name };
-    SETTINGS.iter().find(|setting| setting.env == env).map(|setting| setting.path)
+    let env = if name == "SERVICE_ROLE_KEY" {
+        "SUPABASE_SERVICE_KEY"
+    } else {
+        name
+    };
+    SETTINGS
+        .iter()
+        .find(|setting| setting.env == env)
+        .map(|setting| setting.path)
 }
 
 fn failed(path: &Path, done: &str, error: &io::Error) -> Failure {
     let problem = format!("{} cannot be {done}", path.display());
-    Failure::because(problem, error, "it must be a text file that only you can read and write")
+    Failure::because(
+        problem,
+        error,
+        "it must be a text file that only you can read and write",
+    )
 }
 
 #[cfg(test)]
@@ -186,7 +208,10 @@ mod tests {
         for (name, value) in env {
             sources.env.insert((*name).to_owned(), (*value).to_owned());
         }
-        Secrets::load(path).unwrap().complete(&mut sources, true).unwrap();
+        Secrets::load(path)
+            .unwrap()
+            .complete(&mut sources, true)
+            .unwrap();
         sources
     }
 
@@ -208,10 +233,16 @@ mod tests {
         let text = "# mine\nexport AUTH_URL=\"http://auth:9999\"\nDASHBOARD_PASSWORD=mine\n";
         std::fs::write(&path, text).unwrap();
         let sources = complete(&path, &[]);
-        assert_eq!(sources.get("services.auth").as_deref(), Some("http://auth:9999"));
+        assert_eq!(
+            sources.get("services.auth").as_deref(),
+            Some("http://auth:9999")
+        );
         assert_eq!(sources.get("dashboard.password").as_deref(), Some("mine"));
         let written = std::fs::read_to_string(&path).unwrap();
-        assert!(written.starts_with(text) && written.contains("\nJWT_SECRET="), "{written}");
+        assert!(
+            written.starts_with(text) && written.contains("\nJWT_SECRET="),
+            "{written}"
+        );
     }
 
     #[test]
@@ -222,9 +253,16 @@ mod tests {
         let text = std::fs::read_to_string(&path).unwrap();
         let env = [("JWT_SECRET", "another-secret-of-the-process-0123456789")];
         let second = complete(&path, &env);
-        assert!(Config::load(&second).is_ok(), "the keys fit the process's secret");
+        assert!(
+            Config::load(&second).is_ok(),
+            "the keys fit the process's secret"
+        );
         assert_ne!(first.get("keys.anon"), second.get("keys.anon"));
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), text, "the file stays");
+        assert_eq!(
+            std::fs::read_to_string(&path).unwrap(),
+            text,
+            "the file stays"
+        );
     }
 
     #[test]

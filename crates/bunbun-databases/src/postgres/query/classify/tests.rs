@@ -17,6 +17,8 @@ fn statements_are_counted_outside_of_quotes_and_comments() {
         ("select ';' ; -- ;\n select 2", 2),
         ("select $$;$$, $a$;$$;$a$, $1", 1),
         ("select E'\\';', U&\"a;b\", 'it''s;'", 1),
+        ("select E'a'\n -- b\n '\\'; c'", 1),
+        ("select E'a' '\\'; c'", 2),
         ("/* ; /* ; */ ; */ select 1", 1),
         ("select 'unclosed ; ", 1),
         ("select a$b$; select c$b$", 2),

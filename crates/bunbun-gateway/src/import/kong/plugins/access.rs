@@ -12,8 +12,13 @@ use super::{AclRule, AddressRule, Fields, Findings, Kind, Outcome, note_unless_d
 /// `key-auth`: the key itself is looked at where the consumers are.
 pub(super) fn read_key_auth(config: &mut Fields, findings: &mut Findings) -> Outcome<Kind> {
     anonymous(config, findings);
-    let names = config.texts("key_names")?.unwrap_or_else(|| vec!["apikey".to_owned()]);
-    if names.iter().any(|name| !name.eq_ignore_ascii_case("apikey")) {
+    let names = config
+        .texts("key_names")?
+        .unwrap_or_else(|| vec!["apikey".to_owned()]);
+    if names
+        .iter()
+        .any(|name| !name.eq_ignore_ascii_case("apikey"))
+    {
         let reason = "keys are read from the header `apikey` only";
         findings.note(config.at("key_names"), reason, "send the key as `apikey`");
     }
@@ -41,7 +46,10 @@ pub(super) fn read_basic_auth(config: &mut Fields, findings: &mut Findings) -> O
 
 /// With `anonymous`, Kong lets requests through that fail: here they are refused.
 fn anonymous(config: &mut Fields, findings: &mut Findings) {
-    if config.take("anonymous").is_some_and(|value| value != json!("")) {
+    if config
+        .take("anonymous")
+        .is_some_and(|value| value != json!(""))
+    {
         findings.note(
             config.at("anonymous"),
             "requests without a valid credential are refused",
@@ -67,10 +75,19 @@ pub(super) fn read_acl(config: &mut Fields, findings: &mut Findings) -> Outcome<
     };
     if !config.flag("hide_groups_header")?.unwrap_or(false) {
         let reason = "X-Consumer-Groups is not sent to the service";
-        findings.note(config.at("hide_groups_header"), reason, "read the role of the token");
+        findings.note(
+            config.at("hide_groups_header"),
+            reason,
+            "read the role of the token",
+        );
     }
     for key in ["always_use_authenticated_groups", "include_consumer_groups"] {
-        if config.expect(key, &json!(false), findings, "refused to everyone; set `access`") {
+        if config.expect(
+            key,
+            &json!(false),
+            findings,
+            "refused to everyone; set `access`",
+        ) {
             return Ok(Kind::GUARD);
         }
     }
@@ -121,7 +138,9 @@ pub(super) fn read_termination(config: &mut Fields, findings: &mut Findings) -> 
     let status = config.whole("status_code")?.unwrap_or(503);
     let message = config.text("message")?;
     let body = config.text("body")?;
-    let content_type = config.text("content_type")?.unwrap_or_else(|| JSON.to_owned());
+    let content_type = config
+        .text("content_type")?
+        .unwrap_or_else(|| JSON.to_owned());
     for (key, default) in [("trigger", json!(null)), ("echo", json!(false))] {
         let hint = "remove it there, or set `access` here";
         if config.expect(key, &default, findings, hint) {

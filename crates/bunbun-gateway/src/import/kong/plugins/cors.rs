@@ -36,13 +36,21 @@ pub(super) fn read(config: &mut Fields, findings: &mut Findings) -> Outcome<Kind
         }
         if !credentials {
             let hint = "answers to the listed origins allow credentials";
-            findings.note(config.at("credentials"), "was off for the listed origins", hint);
+            findings.note(
+                config.at("credentials"),
+                "was off for the listed origins",
+                hint,
+            );
         }
     }
     if config.flag("preflight_continue")?.unwrap_or(false) {
         mode = CorsConfig::Off;
         let reason = "preflights go to the service, and so does all of CORS";
-        findings.note(config.at("preflight_continue"), reason, "set `cors` of the route");
+        findings.note(
+            config.at("preflight_continue"),
+            reason,
+            "set `cors` of the route",
+        );
     }
     let methods = [
         "GET", "HEAD", "PUT", "PATCH", "POST", "DELETE", "OPTIONS", "TRACE", "CONNECT",

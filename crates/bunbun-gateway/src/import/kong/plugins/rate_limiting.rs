@@ -32,7 +32,11 @@ pub(super) fn read(config: &mut Fields, findings: &mut Findings) -> Outcome<Kind
     read_rest(config, findings)?;
     let Some(policy) = combine(&quotas) else {
         let reason = "has no quota that can be expressed";
-        findings.note(&config.path, reason, "write a policy in `gateway.rate_limits`");
+        findings.note(
+            &config.path,
+            reason,
+            "write a policy in `gateway.rate_limits`",
+        );
         // A quota of nothing refuses everything.
         let is_closed = quotas.iter().any(|(limit, _)| *limit == 0);
         return Ok(if is_closed { Kind::GUARD } else { Kind::Noted });
@@ -73,7 +77,11 @@ fn read_by(config: &mut Fields, findings: &mut Findings) -> Outcome<RateLimitBy>
         Some("ip") => RateLimitBy::Ip,
         Some(other) => {
             let reason = format!("counted by address instead of by {}", quoted(other));
-            findings.note(config.at("limit_by"), reason, "BunBun counts by ip, key or user");
+            findings.note(
+                config.at("limit_by"),
+                reason,
+                "BunBun counts by ip, key or user",
+            );
             RateLimitBy::Ip
         }
     })

@@ -69,7 +69,10 @@ fn pair(text: &str) -> (&str, &str) {
 /// Whether a value picks the token that belongs to an application's key, as the stack's own
 /// configuration does. The gateway does that itself.
 fn picks_token(value: &str) -> bool {
-    let by_variable = matches!(value, "$LUA_AUTH_EXPR" | "$LUA_RT_WS_EXPR" | "$LUA_FUNCTIONS_EXPR");
+    let by_variable = matches!(
+        value,
+        "$LUA_AUTH_EXPR" | "$LUA_RT_WS_EXPR" | "$LUA_FUNCTIONS_EXPR"
+    );
     let keys = ["headers.apikey", "query_params.apikey"];
     by_variable || (value.starts_with("$(") && keys.iter().any(|key| value.contains(key)))
 }
@@ -104,7 +107,8 @@ impl Reader<'_> {
             Some(_) => {}
             None => {
                 let reason = format!("{} cannot be taken away", quoted(name));
-                self.findings.note(fields.at("headers"), reason, "the gateway sets it itself");
+                self.findings
+                    .note(fields.at("headers"), reason, "the gateway sets it itself");
             }
         }
     }
@@ -114,7 +118,11 @@ impl Reader<'_> {
             let (old, new) = pair(&text);
             self.take_away(&fields, old);
             let reason = format!("{} is taken away, {} not set", quoted(old), quoted(new));
-            self.findings.note(fields.at("headers"), reason, "send the new name from the client");
+            self.findings.note(
+                fields.at("headers"),
+                reason,
+                "send the new name from the client",
+            );
         }
         self.other_parts(&mut fields, true);
         Ok(())
@@ -161,7 +169,8 @@ impl Reader<'_> {
             self.result.translates_keys = true;
         } else if !query.is_empty() {
             self.guarded = true;
-            self.findings.note(replace.at("querystring"), "has no counterpart", hint);
+            self.findings
+                .note(replace.at("querystring"), "has no counterpart", hint);
         }
         self.guarded |= replace.expect("uri", &json!(null), self.findings, hint);
         self.other_parts(&mut replace, true);
@@ -171,12 +180,15 @@ impl Reader<'_> {
 
     fn host(&mut self, fields: &Fields, value: &str) {
         let is_host = !value.is_empty()
-            && value.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:[]".contains(&b));
+            && value
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b".-:[]".contains(&b));
         if is_host {
             self.result.host = Some(value.to_owned());
         } else {
             let reason = format!("{} is no host", quoted(value));
-            self.findings.note(fields.at("headers"), reason, "set `host` of the route");
+            self.findings
+                .note(fields.at("headers"), reason, "set `host` of the route");
         }
     }
 
@@ -186,8 +198,15 @@ impl Reader<'_> {
         });
         if pair.is_none() {
             // The value may be a secret; the name is enough to find it.
-            let reason = format!("{} is not set: its value is computed or unusable", quoted(name));
-            self.findings.note(fields.at("headers"), reason, "set it in `request_headers.set`");
+            let reason = format!(
+                "{} is not set: its value is computed or unusable",
+                quoted(name)
+            );
+            self.findings.note(
+                fields.at("headers"),
+                reason,
+                "set it in `request_headers.set`",
+            );
         }
         pair.map(|name| (name, value.to_owned()))
     }
