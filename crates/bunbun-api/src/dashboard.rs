@@ -25,7 +25,6 @@ const PAGE: &str = include_str!("dashboard.html");
 const STYLE: &str = include_str!("dashboard.css");
 
 /// The page's router, to be put behind [`bunbun_http::embed::router`].
-#[must_use]
 pub fn router(state: Arc<ApiState>) -> Router {
     Router::new().route("/", get(show)).with_state(state)
 }

@@ -18,7 +18,6 @@ pub use state::ApiState;
 /// The router of every own endpoint and the document that describes it.
 ///
 /// Fill a slot with it through [`bunbun_http::embed::router`], which renders the errors.
-#[must_use]
 pub fn router(state: Arc<ApiState>) -> (Router, utoipa::openapi::OpenApi) {
     let (router, document) = routes::router().split_for_parts();
     let rendered = openapi::Rendered::new(&document);

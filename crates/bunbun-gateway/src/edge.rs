@@ -17,6 +17,7 @@ use http::{
 use hyper::body::{Body as _, Incoming};
 use ipnet::IpNet;
 use tokio::sync::Semaphore;
+use tracing::Instrument as _;
 
 use crate::{
     accept::io::Wire,
@@ -66,8 +67,21 @@ pub struct EdgeConfig {
     pub body_timeout: Duration,
     /// Where requests are logged.
     pub log: Option<Arc<AccessLog>>,
+    /// Makes a span for each request, where traces are exported.
+    pub traces: Option<Arc<dyn RequestTraces>>,
     /// Ends tunnels.
     pub shutdown: Shutdown,
+}
+
+/// Makes the spans of requests. Implemented where the exporter is known.
+pub trait RequestTraces: Send + Sync + 'static {
+    /// A span, below the client's context where it sent one, with the empty fields `http.route`,
+    /// `url.path` and `http.response.status_code`; and the context for the upstream.
+    fn begin(
+        &self,
+        method: &http::Method,
+        client: Option<&HeaderValue>,
+    ) -> (tracing::Span, Option<HeaderValue>);
 }
 
 /// The edge: one per process, shared by all workers.
@@ -146,6 +160,14 @@ impl Edge {
     pub async fn handle(&self, peer: &Peer, request: Request<Incoming>) -> Response<FinishBody> {
         let snapshot = self.snapshot.load_full();
         let mut record = Box::new(self.record(peer, &request));
+        let span = self.config.traces.as_ref().map(|traces| {
+            let client = request.headers().get(TRACEPARENT).filter(|v| is_traceparent(v));
+            let (span, context) = traces.begin(&record.method, client);
+            if let Some(context) = context {
+                record.traceparent = context;
+            }
+            span
+        });
         let asked = Asked::of(&request, peer.scheme);
         let mut exchange = Exchange {
             edge: self,
@@ -156,7 +178,10 @@ impl Edge {
             decision: None,
             cause: None,
         };
-        let outcome = exchange.run(request).await;
+        let outcome = match &span {
+            Some(span) => exchange.run(request).instrument(span.clone()).await,
+            None => exchange.run(request).await,
+        };
         let mut response = match outcome {
             Ok(response) => response,
             Err(refusal) => exchange.refuse(&refusal, &asked),
@@ -166,6 +191,11 @@ impl Edge {
             wire.decide_upgrade(response.status() == http::StatusCode::SWITCHING_PROTOCOLS);
         }
         record.status = response.status().as_u16();
+        if let Some(span) = span {
+            span.record("http.response.status_code", record.status);
+            span.record("url.path", record.path.as_str());
+            span.record("http.route", record.route.as_ref().map_or("none", |route| &*route.name));
+        }
         response.map(|body| FinishBody::new(body, record))
     }
 
@@ -404,19 +434,24 @@ fn server_timing(gateway: Duration, upstream: Option<Duration>) -> HeaderValue {
     HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).expect("digits and letters are a header value")
 }
 
+fn is_traceparent(value: &HeaderValue) -> bool {
+    let bytes = value.as_bytes();
+    let hex = |range: std::ops::Range<usize>| {
+        bytes[range.clone()].iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+            && bytes[range].iter().any(|b| *b != b'0')
+    };
+    bytes.len() == 55
+        && bytes.starts_with(b"00-")
+        && bytes[35] == b'-'
+        && bytes[52] == b'-'
+        && hex(3..35)
+        && hex(36..52)
+        && bytes[53..].iter().all(u8::is_ascii_hexdigit)
+}
+
 /// The client's trace context where it is well-formed, else a new one.
 fn traceparent(given: Option<&HeaderValue>) -> HeaderValue {
-    let well_formed = |value: &&HeaderValue| {
-        let bytes = value.as_bytes();
-        let hex = |range: std::ops::Range<usize>| {
-            bytes[range.clone()].iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-                && bytes[range].iter().any(|b| *b != b'0')
-        };
-        bytes.len() == 55 && bytes.starts_with(b"00-") && bytes[35] == b'-' && bytes[52] == b'-'
-            && hex(3..35) && hex(36..52)
-            && bytes[53..].iter().all(u8::is_ascii_hexdigit)
-    };
-    if let Some(value) = given.filter(well_formed) {
+    if let Some(value) = given.filter(|value| is_traceparent(value)) {
         return value.clone();
     }
     let (trace, span): (u128, u64) = (rand::random(), rand::random());

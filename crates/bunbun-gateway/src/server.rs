@@ -225,8 +225,9 @@ impl Worker {
             Box::pin(async move { Ok::<_, std::convert::Infallible>(edge.handle(&peer, request).await) })
         });
         let connection = http1::Builder::new()
+            // No `pipeline_flush`: with it hyper takes in the whole of a body, however slowly the
+            // client reads.
             .max_headers(MAX_HEADERS + 1)
-            .pipeline_flush(true)
             .serve_connection(TokioIo::new(io), service)
             .with_upgrades();
         let mut connection = Box::pin(connection);

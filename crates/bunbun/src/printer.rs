@@ -1,9 +1,4 @@
 //! The only place that prints: results to stdout, talk to stderr.
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "this is the one place that prints"
-)]
 
 use std::{
     io::{self, IsTerminal as _, Write as _},

@@ -92,6 +92,7 @@ pub(crate) async fn run(start: Start<'_>) -> Result<(), Failure> {
             base_domain: config.server.base_domain.clone(),
             body_timeout: config.server.body_timeout,
             log: access_log(&config)?,
+            traces: crate::telemetry::request_traces(&config.telemetry),
             shutdown: shutdown.clone(),
         },
     ));

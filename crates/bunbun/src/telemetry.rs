@@ -1,8 +1,12 @@
 //! Logs to stderr, and where configured traces over OTLP and error reports to Sentry.
 
-use std::io::{self, IsTerminal as _};
+use std::{
+    io::{self, IsTerminal as _},
+    sync::Arc,
+};
 
 use bunbun_core::config::{LogFormat, TelemetryConfig};
+use bunbun_gateway::edge::RequestTraces;
 use tracing_subscriber::{
     EnvFilter, Layer, Registry, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _,
 };
@@ -122,18 +126,68 @@ fn refuse(is_set: bool, path: &str, feature: &str) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What makes a span for each request, where traces are exported.
+pub(crate) fn request_traces(config: &TelemetryConfig) -> Option<Arc<dyn RequestTraces>> {
+    #[cfg(feature = "otlp")]
+    if config.otlp_endpoint.is_some() {
+        return Some(Arc::new(otlp::Requests::default()));
+    }
+    let _ = config;
+    None
+}
+
 #[cfg(feature = "otlp")]
 mod otlp {
     //! Traces over OTLP/HTTP.
 
-    use opentelemetry::trace::TracerProvider as _;
+    use std::collections::HashMap;
+
+    use bunbun_gateway::edge::RequestTraces;
+    use http::{HeaderValue, Method};
+    use opentelemetry::{propagation::TextMapPropagator as _, trace::TracerProvider as _};
     use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _};
-    use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
+    use opentelemetry_sdk::{
+        Resource, propagation::TraceContextPropagator, trace::SdkTracerProvider,
+    };
+    use tracing::field::Empty;
+    use tracing_opentelemetry::OpenTelemetrySpanExt as _;
     use tracing_subscriber::{Layer as _, filter::LevelFilter};
     use url::Url;
 
     use super::BoxedLayer;
     use crate::failure::Failure;
+
+    const TRACEPARENT: &str = "traceparent";
+
+    /// Makes a span per request below the client's own.
+    #[derive(Default)]
+    pub(super) struct Requests(TraceContextPropagator);
+
+    impl RequestTraces for Requests {
+        fn begin(
+            &self,
+            method: &Method,
+            client: Option<&HeaderValue>,
+        ) -> (tracing::Span, Option<HeaderValue>) {
+            let span = tracing::info_span!(
+                "request",
+                otel.kind = "server",
+                http.request.method = %method,
+                http.route = Empty,
+                url.path = Empty,
+                http.response.status_code = Empty,
+            );
+            if let Some(client) = client.and_then(|value| value.to_str().ok()) {
+                let carrier = HashMap::from([(TRACEPARENT.to_owned(), client.to_owned())]);
+                // Fails only where no exporter listens, and then there is nothing to set.
+                let _ = span.set_parent(self.0.extract(&carrier));
+            }
+            let mut below = HashMap::new();
+            self.0.inject_context(&span.context(), &mut below);
+            let context = below.remove(TRACEPARENT).and_then(|text| HeaderValue::try_from(text).ok());
+            (span, context)
+        }
+    }
 
     pub(super) fn layer(endpoint: &Url) -> Result<(BoxedLayer, SdkTracerProvider), Failure> {
         // The variable names the base; the signal's path follows it, as the specification has it.

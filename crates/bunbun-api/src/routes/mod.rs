@@ -18,7 +18,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{openapi::Document, state::ApiState};
 
 pub(crate) fn router() -> OpenApiRouter<Arc<ApiState>> {
-    OpenApiRouter::with_openapi(Document::openapi())
+    let mut router = OpenApiRouter::with_openapi(Document::openapi())
         .merge(db::router())
         .merge(backups::router())
         .merge(gateway::router())
@@ -27,5 +27,12 @@ pub(crate) fn router() -> OpenApiRouter<Arc<ApiState>> {
         .routes(routes!(readyz::get_readyz))
         .routes(routes!(metrics::get_metrics))
         .routes(routes!(openapi::get_openapi))
-        .merge(docs::router())
+        .merge(docs::router());
+    let paths = &mut router.get_openapi_mut().paths.paths;
+    *paths = std::mem::take(paths)
+        .into_iter()
+        // axum's sign for "the rest of the path" is none of OpenAPI's.
+        .map(|(path, item)| (path.replace("{*", "{"), item))
+        .collect();
+    router
 }

@@ -11,7 +11,7 @@ use crate::api::{self, Api, Reply};
 const OPEN: &[&str] = &[
     "GET /api/docs",
     "GET /api/docs/",
-    "GET /api/docs/{*file}",
+    "GET /api/docs/{file}",
     "GET /api/health",
     "GET /api/health/services",
     "GET /api/openapi.json",
@@ -39,7 +39,7 @@ impl Operation<'_> {
         let id = "01935f3c-0000-7000-8000-000000000000";
         let path = self
             .template
-            .replace("{*file}", "swagger-ui.css")
+            .replace("{file}", "swagger-ui.css")
             .replace("{id}", id);
         assert!(
             !path.contains('{'),

@@ -472,7 +472,9 @@ fn read_gateway(r: &mut Reader<'_>, file: &toml::Table) -> GatewayConfig {
     match serde_path_to_error::deserialize(section.clone()) {
         Ok(gateway) => gateway,
         Err(error) => {
-            let problem = error.inner().to_string().trim().to_owned();
+            let text = error.inner().to_string();
+            // The rest repeats the path.
+            let problem = text.lines().next().unwrap_or_default().to_owned();
             r.fault(
                 &format!("gateway.{}", error.path()),
                 problem,

@@ -167,14 +167,9 @@ impl Pool {
     /// A connection for a statement of a caller.
     pub(crate) async fn query_connection(&self) -> Result<Lease, Error> {
         let permit = self.permit().await?;
-        loop {
-            let rested = self.0.queries.lock().pop();
-            match rested {
-                Some(connection) if connection.is_alive() => {
-                    return Ok(Lease::new(connection, self.clone(), permit, true));
-                }
-                Some(dead) => drop(dead),
-                None => break,
+        while let Some(connection) = self.rested_query_connection() {
+            if connection.is_alive() {
+                return Ok(Lease::new(connection, self.clone(), permit, true));
             }
         }
         let open = self.0.clients.status().size + self.0.open_queries.load(Ordering::Relaxed);
@@ -188,6 +183,18 @@ impl Pool {
             Connection::open(&self.0.target, self.0.config.statement_timeout).await?;
         connection.counted = Some(opened);
         Ok(Lease::new(connection, self.clone(), permit, false))
+    }
+
+    /// A query connection at rest, of this runtime if there is one.
+    fn rested_query_connection(&self) -> Option<Connection> {
+        let connection = {
+            let mut rested = self.0.queries.lock();
+            match rested.iter().rposition(Connection::is_at_home) {
+                Some(at) => return Some(rested.remove(at)),
+                None => rested.pop()?,
+            }
+        };
+        connection.move_here().ok()
     }
 
     /// Takes back a connection that is clean.

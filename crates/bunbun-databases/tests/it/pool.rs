@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use bunbun_core::{Classify, Code};
-use bunbun_databases::postgres::pool::{Pool, PoolConfig};
+use bunbun_databases::postgres::{
+    pool::{Pool, PoolConfig},
+    query::{Request, run},
+};
 use bunbun_test::TestDb;
 
 #[tokio::test]
@@ -59,4 +62,31 @@ async fn an_unreachable_server_is_unavailable() {
     let error = pool.get().await.expect_err("nobody listens");
     assert_eq!(error.code(), Code::DatabaseUnavailable);
     assert!(!format!("{error:?} {pool:?}").contains("hunter2"));
+}
+
+#[test]
+fn runtimes_share_a_pool() {
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime")
+    };
+    let ask = async |pool: &Pool| {
+        let request = Request::new("select pg_backend_pid()");
+        run(pool, &request).await.expect("it runs").body
+    };
+    let process = |body: Vec<u8>| -> serde_json::Value {
+        serde_json::from_slice::<serde_json::Value>(&body).expect("JSON")["rows"].clone()
+    };
+    let first = runtime();
+    let Some(database) = first.block_on(TestDb::create()) else {
+        return;
+    };
+    let pool = database.pool_of(1);
+    let of_first = process(first.block_on(ask(&pool)));
+    // Nobody polls the first one's reactor any more.
+    drop(first);
+    let of_second = process(runtime().block_on(ask(&pool)));
+    assert_eq!(of_first, of_second, "the connection moved");
 }

@@ -281,39 +281,3 @@ async fn a_table_that_another_session_locks_is_listed_without_what_would_wait_fo
     let tables = list(&database.pool(), Some("public")).await.unwrap();
     assert!(!named(&tables, "authors").locked);
 }
-
-/// A measurement, not a test: `cargo test -p bunbun-databases --test it -- --ignored --nocapture`.
-#[tokio::test]
-#[ignore = "measures; nothing is asserted about time"]
-async fn five_thousand_tables_are_listed() {
-    let Some(database) = TestDb::create().await else {
-        return;
-    };
-    let pool = database.pool();
-    let client = pool.get().await.unwrap();
-    for batch in 0..50 {
-        let sql = format!(
-            "do $$ begin for i in {first}..{last} loop \
-               execute format('create table t%s (id bigint generated always as identity \
-                 primary key, name text not null default ''x'', a int, b int, \
-                 c timestamptz default now(), d numeric(10,2), e jsonb, \
-                 parent bigint references t%s, f uuid, g text)', i, greatest(i - 1, 0)); \
-               execute format('create index on t%s (name, a)', i); \
-               execute format('create index on t%s (lower(name)) where a > 0', i); \
-             end loop; end $$",
-            first = batch * 100,
-            last = batch * 100 + 99,
-        );
-        client.batch_execute(&sql).await.unwrap();
-    }
-    for _ in 0..3 {
-        let begun = std::time::Instant::now();
-        let tables = list(&pool, None).await.unwrap();
-        let listed = begun.elapsed();
-        let bytes = serde_json::to_vec(&tables).unwrap().len();
-        eprintln!(
-            "{} tables in {listed:?}, {bytes} bytes of JSON",
-            tables.len()
-        );
-    }
-}

@@ -156,6 +156,7 @@ async fn start(
             process_id: 0,
             secret: 0,
         },
+        runtime: tokio::runtime::Handle::current().id(),
         counted: None,
         statements: Statements::default(),
         types: HashMap::new(),

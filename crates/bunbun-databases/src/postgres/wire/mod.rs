@@ -15,6 +15,7 @@ mod stream;
 use std::{collections::HashMap, io, mem::MaybeUninit, sync::Arc, time::Duration};
 
 use bytes::{Buf, BytesMut};
+use tokio::runtime::{Handle, Id};
 
 pub(crate) use cancel::CancelKey;
 pub(crate) use frame::{Described, Field, Reader, command, fields, parameters};
@@ -93,6 +94,8 @@ pub(crate) struct Connection {
     /// What the session's `statement_timeout` is when nobody changed it.
     statement_timeout_millis: i32,
     cancel_key: CancelKey,
+    /// The runtime whose reactor watches the socket.
+    runtime: Id,
     /// Its pool's count of open connections.
     pub(crate) counted: Option<super::pool::Opened>,
     /// Statements that the server has prepared, by their text.
@@ -102,6 +105,19 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
+    /// Whether the current runtime watches the socket: a request has a thread and runtime of its
+    /// own, and what belongs to it should not be woken by another.
+    pub(crate) fn is_at_home(&self) -> bool {
+        self.runtime == Handle::current().id()
+    }
+
+    /// Has the current runtime watch the socket.
+    pub(crate) fn move_here(mut self) -> Result<Self, Error> {
+        self.stream = self.stream.move_here().map_err(Error::unavailable)?;
+        self.runtime = Handle::current().id();
+        Ok(self)
+    }
+
     /// Gives large buffers back, before a rest.
     pub(crate) fn shrink(&mut self) {
         if self.incoming.capacity() > BUFFER_KEPT_BYTES {

@@ -36,6 +36,16 @@ impl Stream {
         }
     }
 
+    /// Moves the socket to the reactor of the current runtime, so that its events wake this
+    /// thread and no other. TLS keeps its place: it works from anywhere, only slower.
+    pub(super) fn move_here(self) -> io::Result<Self> {
+        Ok(match self {
+            Self::Tcp(stream) => Self::Tcp(TcpStream::from_std(stream.into_std()?)?),
+            Self::Unix(stream) => Self::Unix(UnixStream::from_std(stream.into_std()?)?),
+            Self::Tls(stream) => Self::Tls(stream),
+        })
+    }
+
     /// Looks at what has arrived in the socket, without taking it and without waiting. tokio's own
     /// `try_read` would only look at what its reactor has seen already.
     pub(super) fn peek(&self, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
