@@ -4,8 +4,8 @@ use std::{
     future::Future,
     pin::Pin,
     sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
     time::{Duration, Instant},
@@ -16,6 +16,8 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Sleep;
+
+use crate::refusal::Refusal;
 
 /// A body, without an allocation where it is empty or there already.
 #[derive(Default)]
@@ -90,16 +92,23 @@ impl HttpBody for EdgeBody {
 #[error("no data for {0:?}")]
 pub struct Stalled(pub Duration);
 
-/// When a body last moved, for whoever waits for what comes after it.
+/// How a request's body fares, for whoever waits for what comes after it.
 #[derive(Debug)]
 pub struct Progress {
     start: Instant,
     last_ms: AtomicU64,
+    waiting: AtomicBool,
+    fault: OnceLock<Refusal>,
 }
 
 impl Default for Progress {
     fn default() -> Self {
-        Self { start: Instant::now(), last_ms: AtomicU64::new(0) }
+        Self {
+            start: Instant::now(),
+            last_ms: AtomicU64::new(0),
+            waiting: AtomicBool::new(false),
+            fault: OnceLock::new(),
+        }
     }
 }
 
@@ -107,6 +116,17 @@ impl Progress {
     fn note(&self) {
         let ms = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.last_ms.store(ms, Ordering::Relaxed);
+        self.waiting.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether the next part of the body has yet to come from the client.
+    pub fn waits_for_client(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Why the client's side of the body failed.
+    pub fn fault(&self) -> Option<Refusal> {
+        self.fault.get().cloned()
     }
 
     /// The moment of the last movement.
@@ -180,6 +200,13 @@ impl SocketBody {
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
         timer.as_mut().poll(cx).map(|()| Stalled(timeout))
     }
+
+    fn broke<T>(&self, refusal: Refusal, error: impl Into<BoxError>) -> Poll<Option<Result<T, BoxError>>> {
+        if let Some(progress) = &self.progress {
+            let _ = progress.fault.set(refusal);
+        }
+        Poll::Ready(Some(Err(error.into())))
+    }
 }
 
 impl HttpBody for SocketBody {
@@ -191,8 +218,11 @@ impl HttpBody for SocketBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) else {
+            if let Some(progress) = &self.progress {
+                progress.waiting.store(true, Ordering::Relaxed);
+            }
             let stalled = ready!(self.stalled(cx));
-            return Poll::Ready(Some(Err(stalled.into())));
+            return self.broke(Refusal::BodyTimeout, stalled);
         };
         self.timer = None;
         let frame = match frame {
@@ -200,12 +230,12 @@ impl HttpBody for SocketBody {
                 self.end();
                 return Poll::Ready(None);
             }
-            Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
+            Some(Err(error)) => return self.broke(Refusal::BadRequest("the body broke off"), error),
             Some(Ok(frame)) => frame,
         };
         self.seen += frame.data_ref().map_or(0, |data| data.len() as u64);
         if self.seen > self.limit {
-            return Poll::Ready(Some(Err(BodyTooLarge { limit: self.limit }.into())));
+            return self.broke(Refusal::BodyTooLarge, BodyTooLarge { limit: self.limit });
         }
         if let Some(progress) = &self.progress {
             progress.note();

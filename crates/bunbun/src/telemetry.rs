@@ -184,7 +184,9 @@ mod otlp {
             }
             let mut below = HashMap::new();
             self.0.inject_context(&span.context(), &mut below);
-            let context = below.remove(TRACEPARENT).and_then(|text| HeaderValue::try_from(text).ok());
+            let context = below
+                .remove(TRACEPARENT)
+                .and_then(|text| HeaderValue::try_from(text).ok());
             (span, context)
         }
     }

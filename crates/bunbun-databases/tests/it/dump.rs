@@ -1,16 +1,19 @@
 //! Tests of `postgres::dump` on a real PostgreSQL, as a role that is no superuser.
 
-use std::time::Duration;
+use std::{os::unix::fs::PermissionsExt, time::Duration};
 
 use bunbun_core::{Classify, Code};
-use bunbun_databases::postgres::dump::{
-    self, Dump, Error, Tools,
-    databases::{Server, WORKING_PREFIX},
+use bunbun_databases::postgres::{
+    cluster::{Binaries, Cluster, ClusterConfig},
+    dump::{
+        self, Dump, Error, Tools,
+        databases::{Server, WORKING_PREFIX},
+    },
 };
 use bunbun_test::TestDb;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use tokio_postgres::{Client, NoTls};
 
 const TABLES: &str = "create table notes (id int primary key, text text);
@@ -46,6 +49,10 @@ async fn connect(database: &TestDb, name: &str) -> Client {
     let url = database
         .superuser_url()
         .replace(database.name(), "template1");
+    driver(&url, name).await
+}
+
+async fn driver(url: &str, name: &str) -> Client {
     let mut config: tokio_postgres::Config = url.parse().expect("a URL");
     config.dbname(name);
     let (client, connection) = config.connect(NoTls).await.expect("a connection");
@@ -319,6 +326,52 @@ async fn a_database_in_use_is_replaced_with_its_privileges_and_settings() {
         .expect("nothing is lost");
     drop((client, old));
     drop_database(&database, &previous).await;
+}
+
+/// As `bunbun dev` sets up its server: a project's role may enter its own database only.
+#[tokio::test]
+async fn a_role_that_may_enter_no_other_database_replaces_its_own() {
+    if Binaries::find().is_err() {
+        return bunbun_test::skip("no PostgreSQL server programs");
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let open = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(directory.path(), open).expect("ours");
+    let mut config = ClusterConfig::new(directory.path());
+    config.durable = false;
+    let cluster = Cluster::start(config).await.expect("it starts");
+    let superuser = driver(cluster.superuser_url().expose_secret(), "postgres").await;
+    for sql in [
+        "create role alone login createdb password 'alone'",
+        "create database theirs owner alone",
+        "revoke all on database postgres, template1 from public",
+    ] {
+        superuser.batch_execute(sql).await.expect(sql);
+    }
+    let url = cluster.url_for("theirs", "alone", "alone");
+    let server = Server::new(&url).expect("a server");
+    assert!(server.exists("theirs").await.expect("an answer"));
+    let working = format!("{WORKING_PREFIX}x");
+    server
+        .create(&working, "theirs", true)
+        .await
+        .expect("created");
+    let sql =
+        format!("select has_database_privilege('pg_monitor', '{working}', 'connect')::int::bigint");
+    assert_eq!(count(&superuser, &sql).await, 0, "nobody else may enter it");
+    server
+        .replace("theirs", &working, "kept")
+        .await
+        .expect("replaced");
+    let sql = sql.replace(&working, "theirs");
+    assert_eq!(count(&superuser, &sql).await, 1, "as before");
+    let left = "select count(*) from pg_database where datname like 'bunbun%'";
+    assert_eq!(count(&superuser, left).await, 0);
+    assert!(server.exists("kept").await.expect("an answer"));
+    cluster
+        .stop(Duration::from_secs(20))
+        .await
+        .expect("it stops");
 }
 
 #[tokio::test]

@@ -11,6 +11,11 @@ impl Endpoint {
     pub(super) fn is_available(&self) -> bool {
         self.healthy.load(Ordering::Relaxed) && self.breaker.is_closed()
     }
+
+    /// Whether only its breaker keeps it out of rotation, as far as the active check knows.
+    fn is_half_open(&self) -> bool {
+        !self.breaker.is_closed() && self.healthy.load(Ordering::Relaxed)
+    }
 }
 
 /// Chooses among the addresses; those in `tried` only where there is no other. `None` where all
@@ -20,6 +25,12 @@ pub(super) fn choose(endpoints: &[Arc<Endpoint>], tried: &[Arc<Endpoint>]) -> Op
         return only.breaker.admit().then(|| Arc::clone(only));
     }
     let fresh = |e: &&Arc<Endpoint>| !tried.iter().any(|t| Arc::ptr_eq(t, e));
+    // Without a request of its own an address whose breaker is half-open would never come back
+    // while others serve.
+    let due = |e: &&Arc<Endpoint>| e.is_half_open() && e.breaker.admit();
+    if let Some(probe) = endpoints.iter().filter(fresh).find(due) {
+        return Some(Arc::clone(probe));
+    }
     let available: Vec<&Arc<Endpoint>> =
         endpoints.iter().filter(|e| e.is_available()).filter(fresh).collect();
     let chosen = match available.as_slice() {
@@ -35,7 +46,7 @@ pub(super) fn choose(endpoints: &[Arc<Endpoint>], tried: &[Arc<Endpoint>]) -> Op
     };
     chosen
         .map(Arc::clone)
-        // A half-open breaker's probe, then an address that failed this very request.
+        // An unhealthy address, then one that failed this very request.
         .or_else(|| endpoints.iter().filter(fresh).find(|e| e.breaker.admit()).map(Arc::clone))
         .or_else(|| endpoints.iter().find(|e| e.breaker.admit()).map(Arc::clone))
 }
@@ -74,6 +85,19 @@ mod tests {
         assert_eq!(choose(&all, &[]).unwrap().address, all[1].address, "unhealthy beats open");
         all[1].breaker.failed(&open);
         assert!(choose(&all, &[]).is_none());
+    }
+
+    #[test]
+    fn a_half_open_address_gets_its_probe_while_others_serve() {
+        let all = endpoints(2);
+        let instant = BreakerConfig { failures: 1, open_for: HumanDuration::seconds(0) };
+        all[0].breaker.failed(&instant);
+        let chosen = std::iter::repeat_with(|| choose(&all, &[]).unwrap());
+        let probe = chosen.take(1_000_000).find(|chosen| chosen.address == all[0].address);
+        assert!(probe.is_some());
+        for _ in 0..50 {
+            assert_eq!(choose(&all, &[]).unwrap().address, all[1].address, "one probe at a time");
+        }
     }
 
     #[test]

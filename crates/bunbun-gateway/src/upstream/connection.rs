@@ -114,7 +114,8 @@ pub(crate) async fn connect(
             Protocol::H2c if http1_only => handshake_http1(TokioIo::new(stream)).await,
             Protocol::H2c => handshake_http2(TokioIo::new(stream)).await,
             Protocol::Https => {
-                let name = ServerName::try_from(origin.host.clone())
+                let host = origin.host.trim_matches(['[', ']']).to_owned();
+                let name = ServerName::try_from(host)
                     .map_err(|error| ConnectError::Tls(std::io::Error::other(error)))?;
                 let connector = if http1_only { &tls.http1 } else { &tls.any };
                 let stream = connector.connect(name, stream).await.map_err(ConnectError::Tls)?;

@@ -34,6 +34,10 @@ pub(crate) struct Endpoint {
     pub(crate) healthy: AtomicBool,
     /// One list per worker: a connection lives on the thread that opened it.
     idle: Box<[Mutex<Vec<Idle>>]>,
+    /// Whether it is known to speak HTTP/2: then one connection per worker is enough, and only
+    /// one request opens it while the others wait.
+    pub(crate) speaks_http2: AtomicBool,
+    opening: Box<[tokio::sync::Mutex<()>]>,
 }
 
 impl Endpoint {
@@ -45,11 +49,18 @@ impl Endpoint {
             breaker: Breaker::default(),
             healthy: AtomicBool::new(true),
             idle: (0..shards.max(1)).map(|_| Mutex::new(Vec::new())).collect(),
+            speaks_http2: AtomicBool::new(false),
+            opening: (0..shards.max(1)).map(|_| tokio::sync::Mutex::new(())).collect(),
         }
     }
 
     fn shard(&self, shard: usize) -> &Mutex<Vec<Idle>> {
         &self.idle[shard % self.idle.len()]
+    }
+
+    /// Who may open this worker's HTTP/2 connection.
+    pub(crate) fn opening(&self, shard: usize) -> &tokio::sync::Mutex<()> {
+        &self.opening[shard % self.opening.len()]
     }
 
     /// A connection that was used before; the most recent one, so that surplus ones grow old.
@@ -79,6 +90,10 @@ impl Endpoint {
             return;
         }
         let mut idle = self.shard(shard).lock();
+        if matches!(sender, Sender::Http2(_)) {
+            // One connection carries all streams; the one before finishes its own.
+            idle.clear();
+        }
         if idle.len() < MAX_IDLE {
             idle.push(Idle { sender, since: Instant::now() });
         }
@@ -163,7 +178,9 @@ impl Breaker {
 
     /// A request was given up without an answer: a probe that it was is free again.
     pub(crate) fn abandoned(&self) {
-        self.probing.store(false, Ordering::Release);
+        if self.probing.load(Ordering::Relaxed) {
+            self.probing.store(false, Ordering::Release);
+        }
     }
 
     pub(crate) fn failed(&self, config: &BreakerConfig) {

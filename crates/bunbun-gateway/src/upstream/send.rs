@@ -2,7 +2,7 @@
 //! the answer, and repeat only what is provably unsent or safe to repeat.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -40,6 +40,12 @@ pub struct SendOptions {
     pub progress: Option<Arc<Progress>>,
 }
 
+impl SendOptions {
+    fn client_fault(&self) -> Option<Refusal> {
+        self.progress.as_ref().and_then(|progress| progress.fault())
+    }
+}
+
 /// Why no answer came.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", refusal.label())]
@@ -70,11 +76,15 @@ impl OnEnd for Lease {
 /// What became of one attempt.
 enum Attempt {
     Answered(Response<Incoming>, Option<Sender>),
-    /// Nothing of the request left this process.
-    Unsent(Option<Request<EdgeBody>>, SendError),
+    /// There is no connection to this address.
+    Unreachable(Request<EdgeBody>, SendError),
+    /// The connection was an idle one and died before it took anything of the request.
+    Unsent(Request<EdgeBody>, SendError),
     /// The connection was an idle one and died before any answer.
     Stale(SendError),
     Failed(SendError),
+    /// The client's body broke off or stopped: the upstream is not to blame.
+    ClientFailed(SendError),
     /// No answer in time; whether it was executed is unknown.
     TimedOut,
 }
@@ -95,39 +105,52 @@ impl Upstream {
         let repeatable = is_idempotent(request.method());
         let (uri, host) = (request.uri().clone(), request.headers().get(HOST).cloned());
         let (mut tried, mut unsent, mut repeats) = (Vec::new(), 0, 0);
+        // Set when an idle connection turned out to be dead: its siblings may be, too.
+        let mut afresh = options.upgrade;
+        let mut failure = None;
         loop {
-            let endpoint = self.pick(&tried).await?;
+            let endpoint = match self.pick(&tried).await {
+                Ok(endpoint) => endpoint,
+                // That no address is left is the consequence of the failure before.
+                Err(error) => return Err(failure.unwrap_or(error)),
+            };
             let in_flight = InFlight::new(Arc::clone(&endpoint));
             let copy = if repeatable { replay(&request) } else { None };
-            let attempt = self.attempt(&endpoint, request, options).await;
+            let attempt = self.attempt(&endpoint, request, options, afresh).await;
             let (again, error) = match attempt {
                 Attempt::Answered(response, sender) => {
                     endpoint.breaker.succeeded();
                     let shard = options.shard;
                     return Ok((response, Lease { sender, endpoint: in_flight, shard, _permit: permit }));
                 }
-                Attempt::Unsent(back, error) if unsent < MAX_UNSENT => {
+                Attempt::Unreachable(back, error) => {
+                    tried.push(endpoint);
                     unsent += 1;
                     // A recreated container has a new address: ask for it before giving up.
                     self.resolve().await;
-                    (back.or(copy), error)
+                    let elsewhere = unsent <= MAX_UNSENT && self.has_other(&tried);
+                    (Some(back).filter(|_| elsewhere), error)
                 }
-                Attempt::Stale(error) if unsent < MAX_UNSENT => {
-                    unsent += 1;
-                    (copy, error)
+                Attempt::Unsent(back, error) => {
+                    (Some(back).filter(|_| !std::mem::replace(&mut afresh, true)), error)
                 }
-                Attempt::Unsent(_, error) | Attempt::Stale(error) => (None, error),
+                Attempt::Stale(error) => {
+                    (copy.filter(|_| !std::mem::replace(&mut afresh, true)), error)
+                }
                 Attempt::Failed(error) => {
+                    tried.push(endpoint);
                     let granted = repeats < options.retries && self.budget.spend();
                     repeats += 1;
                     (copy.filter(|_| granted), error)
                 }
+                Attempt::ClientFailed(error) => return Err(error),
                 Attempt::TimedOut => {
                     return Err(SendError { refusal: Refusal::UpstreamTimeout, cause: None });
                 }
             };
-            tried.push(endpoint);
-            request = again.ok_or(error)?;
+            let Some(again) = again else { return Err(error) };
+            failure = Some(error);
+            request = again;
             // What `address` did for one connection does not hold for the next.
             *request.uri_mut() = uri.clone();
             if let Some(host) = &host {
@@ -156,31 +179,40 @@ impl Upstream {
             .ok_or(SendError { refusal: Refusal::NoHealthyAddress, cause: None })
     }
 
+    /// Whether there is an address that did not fail this request.
+    fn has_other(&self, tried: &[Arc<Endpoint>]) -> bool {
+        self.endpoints.load().iter().any(|e| !tried.iter().any(|t| Arc::ptr_eq(t, e)))
+    }
+
     async fn attempt(
         &self,
         endpoint: &Arc<Endpoint>,
         mut request: Request<EdgeBody>,
         options: &SendOptions,
+        afresh: bool,
     ) -> Attempt {
-        let idle = if options.upgrade { None } else { self.idle_sender(endpoint, options.shard).await };
+        // However this ends, also by the client's going away: a half-open breaker's probe does
+        // not stay taken.
+        let _probe = Probe(endpoint);
+        let idle = if afresh { None } else { self.idle_sender(endpoint, options.shard).await };
         let reused = idle.is_some();
         let sender = match idle {
             Some(sender) => sender,
-            None => match self.open(endpoint, options).await {
+            None => match self.open(endpoint, options, afresh).await {
                 Ok(sender) => sender,
-                Err(error) => return Attempt::Unsent(Some(request), error),
+                Err(error) => return Attempt::Unreachable(request, error),
             },
         };
         if let Err(error) = self.address(endpoint, &sender, &mut request, options.keep_host) {
-            return Attempt::Failed(error);
+            return Attempt::ClientFailed(error);
         }
-        let guard = Abandon(Some(endpoint));
-        let outcome = exchange(sender, request, options).await;
-        guard.disarm();
-        match outcome {
+        match exchange(sender, request, options).await {
             Exchange::Answered(response, sender) => Attempt::Answered(response, sender),
             Exchange::Unsent(back, error) => {
-                Attempt::Unsent(Some(back), failed(Refusal::UpstreamFailed, error))
+                Attempt::Unsent(back, failed(Refusal::UpstreamFailed, error))
+            }
+            Exchange::Failed(error) if let Some(fault) = options.client_fault() => {
+                Attempt::ClientFailed(failed(fault, error))
             }
             // An idle connection that the upstream closed just now says nothing of its health.
             Exchange::Failed(error) if reused => {
@@ -213,11 +245,28 @@ impl Upstream {
         }
     }
 
-    async fn open(&self, endpoint: &Endpoint, options: &SendOptions) -> Result<Sender, SendError> {
+    async fn open(
+        &self,
+        endpoint: &Endpoint,
+        options: &SendOptions,
+        afresh: bool,
+    ) -> Result<Sender, SendError> {
         let origin = &self.origins[endpoint.origin];
         let timeout = self.settings.connect_timeout;
+        let shares = origin.protocol == connection::Protocol::H2c
+            || endpoint.speaks_http2.load(Ordering::Relaxed);
+        let _turn = if shares && !options.upgrade {
+            let turn = tokio::time::timeout(timeout, endpoint.opening(options.shard).lock()).await;
+            if !afresh && let Some(opened) = self.idle_sender(endpoint, options.shard).await {
+                return Ok(opened);
+            }
+            Some(turn)
+        } else {
+            None
+        };
         match connection::connect(endpoint.address, origin, &self.tls, options.upgrade, timeout).await {
             Ok(Sender::Http2(sender)) => {
+                endpoint.speaks_http2.store(true, Ordering::Relaxed);
                 endpoint.put_idle(options.shard, Sender::Http2(sender.clone()));
                 Ok(Sender::Http2(sender))
             }
@@ -306,32 +355,27 @@ async fn timed<F: Future>(sending: F, options: &SendOptions) -> Option<F::Output
         return tokio::time::timeout(options.first_byte_timeout, sending).await.ok();
     };
     let mut sending = std::pin::pin!(sending);
+    let mut since = Instant::now();
     loop {
-        let deadline = progress.last() + options.first_byte_timeout;
+        let deadline = since + options.first_byte_timeout;
         let wait = tokio::time::timeout_at(deadline.into(), &mut sending).await;
         if let Ok(output) = wait {
             return Some(output);
         }
-        if progress.last() + options.first_byte_timeout <= Instant::now() {
+        // While the client is the one who is waited for, its own timeout holds.
+        since = if progress.waits_for_client() { Instant::now() } else { since.max(progress.last()) };
+        if since + options.first_byte_timeout <= Instant::now() {
             return None;
         }
     }
 }
 
-/// Frees a half-open breaker's probe when the client gives up waiting.
-struct Abandon<'e>(Option<&'e Arc<Endpoint>>);
+/// Frees a half-open breaker's probe, unless the outcome has done so already.
+struct Probe<'e>(&'e Endpoint);
 
-impl Abandon<'_> {
-    fn disarm(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Abandon<'_> {
+impl Drop for Probe<'_> {
     fn drop(&mut self) {
-        if let Some(endpoint) = self.0 {
-            endpoint.breaker.abandoned();
-        }
+        self.0.breaker.abandoned();
     }
 }
 

@@ -143,6 +143,17 @@ fn an_older_stacks_file_does_too_and_its_open_analytics_are_mentioned() {
 }
 
 #[test]
+fn an_export_that_writes_kongs_defaults_out_is_the_same_file() {
+    let defaults = "    retries: 5\n    connect_timeout: 60000\n    read_timeout: 60000\n    write_timeout: 60000\n    routes:\n";
+    let imported = import(&STACK_2.replace("    routes:\n", defaults));
+    assert!(
+        imported.config.routes.is_empty(),
+        "{:#?}",
+        imported.config.routes
+    );
+}
+
+#[test]
 fn a_stacks_route_that_deviates_takes_the_place_of_the_built_in_one() {
     // Only the owner may use REST.
     let rest = "paths: [/rest/v1/]";

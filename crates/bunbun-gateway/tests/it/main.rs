@@ -1,3 +1,5 @@
 //! Integration tests: one binary, one module per subject.
 
+mod heads;
 mod import_kong;
+mod support;

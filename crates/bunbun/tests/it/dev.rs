@@ -1,110 +1,15 @@
 //! `bunbun dev`: started, used, stopped and started again.
 
-use std::{
-    io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::TcpStream,
-    os::unix::fs::PermissionsExt as _,
-    path::Path,
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::{os::unix::fs::PermissionsExt as _, path::Path};
 
 use bunbun_databases::postgres::cluster::Binaries;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::binary::command;
+use crate::{binary::command, running::Running};
 
-/// A running `bunbun dev`.
-struct Dev {
-    child: Child,
-    banner: Value,
-}
-
-impl Dev {
-    fn start(folder: &Path) -> Self {
-        let mut child = command(
-            folder,
-            &["dev", "--port", "0", "--json"],
-            &[("LOG", "warn"), ("ACCESS_LOG", "false")],
-        )
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the binary starts");
-        let mut line = String::new();
-        let stdout = child.stdout.as_mut().expect("piped");
-        BufReader::new(stdout).read_line(&mut line).expect("a line");
-        let banner = serde_json::from_str(&line).expect("`--json` prints one object when ready");
-        Self { child, banner }
-    }
-
-    fn text(&self, name: &str) -> &str {
-        self.banner[name].as_str().expect("a text")
-    }
-
-    /// Status and body.
-    fn call(&self, method: &str, path: &str, key: Option<&str>, body: &str) -> (u16, Value) {
-        let address = self.text("url").trim_start_matches("http://");
-        let mut stream = TcpStream::connect(address).expect("it listens");
-        stream
-            .set_read_timeout(Some(Duration::from_secs(20)))
-            .expect("a timeout");
-        let authorization = key
-            .map(|key| format!("Authorization: Bearer {key}\r\n"))
-            .unwrap_or_default();
-        write!(
-            stream,
-            "{method} {path} HTTP/1.1\r\nHost: {address}\r\n{authorization}\
-             Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-            body.len()
-        )
-        .expect("it reads");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("it answers");
-        let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
-        let status = head
-            .split(' ')
-            .nth(1)
-            .and_then(|text| text.parse().ok())
-            .expect("a status");
-        (status, serde_json::from_str(body).unwrap_or(Value::Null))
-    }
-
-    fn query(&self, sql: &str) -> Value {
-        let body = json!({ "sql": sql }).to_string();
-        let (status, answer) = self.call(
-            "POST",
-            "/api/db/query",
-            Some(self.text("service_role_key")),
-            &body,
-        );
-        assert_eq!(status, 200, "{answer}");
-        answer["rows"].clone()
-    }
-
-    fn stop(mut self) {
-        let pid = self.child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-TERM", &pid])
-                .status()
-                .expect("kill")
-                .success()
-        );
-        let status = self.child.wait().expect("it ends");
-        assert_eq!(status.code(), Some(0), "SIGTERM drains and ends well");
-    }
-}
-
-impl Drop for Dev {
-    fn drop(&mut self) {
-        // After a failed test; its PostgreSQL is stopped by the signal's handler.
-        if let Ok(None) = self.child.try_wait() {
-            let _ = Command::new("kill")
-                .arg(self.child.id().to_string())
-                .status();
-            let _ = self.child.wait();
-        }
-    }
+fn start(folder: &Path) -> Running {
+    let env = [("LOG", "warn"), ("ACCESS_LOG", "false")];
+    Running::start(command(folder, &["dev", "--port", "0", "--json"], &env))
 }
 
 #[test]
@@ -114,7 +19,7 @@ fn a_bare_machine_gets_a_working_backend_that_keeps_its_data() {
         return;
     }
     let folder = tempfile::tempdir().expect("a folder");
-    let dev = Dev::start(folder.path());
+    let dev = start(folder.path());
     assert_eq!(dev.call("GET", "/health", None, "").1["status"], "ok");
     assert_eq!(dev.call("POST", "/api/db/query", None, "{}").0, 401);
     let service_key = dev.text("service_role_key").to_owned();
@@ -143,7 +48,7 @@ fn a_bare_machine_gets_a_working_backend_that_keeps_its_data() {
     }
     dev.stop();
 
-    let dev = Dev::start(folder.path());
+    let dev = start(folder.path());
     assert_eq!(dev.text("service_role_key"), service_key);
     assert_eq!(dev.query("select count(*) as n from kept")[0]["n"], 2);
     dev.stop();
@@ -154,13 +59,28 @@ fn a_bare_machine_gets_a_working_backend_that_keeps_its_data() {
 }
 
 #[test]
+fn a_killed_process_leaves_nothing_that_stops_the_next() {
+    if Binaries::find().is_err() {
+        bunbun_test::skip("no PostgreSQL server programs");
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let dev = start(folder.path());
+    dev.query("create table kept (id int)");
+    dev.kill();
+    let dev = start(folder.path());
+    assert_eq!(dev.query("select count(*) as n from kept")[0]["n"], 0);
+    dev.stop();
+}
+
+#[test]
 fn the_projects_owner_is_no_superuser_and_reaches_no_other_database() {
     if Binaries::find().is_err() {
         bunbun_test::skip("no PostgreSQL server programs");
         return;
     }
     let folder = tempfile::tempdir().expect("a folder");
-    let dev = Dev::start(folder.path());
+    let dev = start(folder.path());
     let me = &dev.query(
         "select rolsuper, rolcreaterole, rolreplication, rolbypassrls from pg_roles \
          where rolname = current_user",

@@ -8,4 +8,5 @@ mod import;
 mod keys;
 mod openapi;
 mod routes;
+mod running;
 mod serve;

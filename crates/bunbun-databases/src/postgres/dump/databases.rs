@@ -63,7 +63,7 @@ impl Server {
     }
 
     /// Makes an empty database with the encoding and locale of the database `like`, where that
-    /// exists, and its owner when `same_owner`.
+    /// exists, and its owner when `same_owner`. Nobody else may enter it.
     ///
     /// # Errors
     /// [`Error::NotPermitted`], [`Error::DatabaseExists`], [`Error::Database`].
@@ -89,6 +89,14 @@ impl Server {
         }
         client
             .batch_execute(&sql)
+            .await
+            .map_err(|error| Error::about(name, action, error))?;
+        // PostgreSQL lets every role into a new database.
+        client
+            .batch_execute(&format!(
+                "revoke all on database {} from public",
+                identifier(name)
+            ))
             .await
             .map_err(|error| Error::about(name, action, error))
     }
@@ -128,25 +136,23 @@ impl Server {
     /// As those of [`Self::rename`]; then nothing has changed.
     pub async fn replace(&self, name: &str, new: &str, previous: &str) -> Result<(), Error> {
         check(previous)?;
-        let outside = [name, new];
-        let mut client = self.outside(&outside).await?;
-        let watcher = self.outside(&outside).await?;
-        copy_settings(&client, name, new).await?;
-        let failed = |error| Error::about(name, "rename databases", error);
-        let transaction = client.transaction().await.map_err(failed)?;
-        // PostgreSQL keeps new sessions out as soon as the renaming begins, and then waits five
-        // seconds for the others to go; they are told to meanwhile.
-        let renaming = rename(name, previous);
-        tokio::select! {
-            biased;
-            renamed = transaction.batch_execute(&renaming) => renamed.map_err(failed)?,
-            error = terminate_sessions(&watcher, name) => return Err(error),
+        if let Some(client) = self.find_outside(&[name, new]).await? {
+            let watcher = self.outside(&[name, new]).await?;
+            return swap(client, &watcher, name, new, previous).await;
         }
-        transaction
-            .batch_execute(&rename(new, name))
-            .await
-            .map_err(failed)?;
-        transaction.commit().await.map_err(failed)
+        // A role that may enter no database but this one: it makes itself another to work from.
+        let room = room_of(new);
+        self.create(&room, "", false).await?;
+        let swapped = async {
+            let (client, watcher) = (self.connect(&room).await?, self.connect(&room).await?);
+            swap(client, &watcher, name, new, previous).await
+        };
+        let swapped = swapped.await;
+        if let Err(error) = self.drop_database(&room).await {
+            let error = bunbun_core::error::chain(&error);
+            tracing::warn!(database = room, error, "an empty database was not dropped");
+        }
+        swapped
     }
 
     /// Drops a database into which a restore was loading, with its sessions. One that is not there
@@ -158,6 +164,12 @@ impl Server {
         if !name.starts_with(WORKING_PREFIX) {
             return Err(crate::postgres::Error::internal("no name of a working database").into());
         }
+        self.drop_database(&room_of(name)).await?;
+        self.drop_database(name).await
+    }
+
+    async fn drop_database(&self, name: &str) -> Result<(), Error> {
+        check(name)?;
         let client = self.outside(&[name]).await?;
         client
             .batch_execute(&format!(
@@ -175,36 +187,66 @@ impl Server {
 
     /// A session in none of the given databases, which it is to work on.
     async fn outside(&self, of: &[&str]) -> Result<Client, Error> {
-        let mut refused = None;
+        let found = self.find_outside(of).await?;
+        found.ok_or_else(|| crate::postgres::Error::internal("no database to work from").into())
+    }
+
+    /// As [`Self::outside`]; `None` where our role may enter no other database.
+    async fn find_outside(&self, of: &[&str]) -> Result<Option<Client>, Error> {
         for name in ["postgres", "template1"] {
             if of.contains(&name) {
                 continue;
             }
             match self.0.connect(Some(name)).await {
-                Ok(client) => return Ok(client),
-                Err(error) if is_refusal(&error) => refused = Some((name, error)),
+                Ok(client) => return Ok(Some(client)),
+                Err(error) if is_refusal(&error) => {}
                 Err(error) => return Err(not_connected(name, error)),
             }
         }
-        // The URL's own database, which exists while something else than itself is worked on.
-        match self.0.connect(None).await {
-            Ok(client) => {
-                let current = client
-                    .query_one("select current_database()::text", &[])
-                    .await
-                    .map_err(crate::postgres::Error::from_own_statement)?
-                    .get::<_, String>(0);
-                if !of.contains(&current.as_str()) {
-                    return Ok(client);
-                }
-            }
-            Err(error) => refused = refused.or(Some(("", error))),
-        }
-        match refused {
-            Some((name, error)) => Err(not_connected(name, error)),
-            None => Err(crate::postgres::Error::internal("no database to work from").into()),
-        }
+        // The URL's own database, while something else than itself is worked on.
+        let client = match self.0.connect(None).await {
+            Ok(client) => client,
+            Err(error) if is_refusal(&error) => return Ok(None),
+            Err(error) => return Err(not_connected("", error)),
+        };
+        let current: String = client
+            .query_one("select current_database()::text", &[])
+            .await
+            .map_err(crate::postgres::Error::from_own_statement)?
+            .get(0);
+        Ok((!of.contains(&current.as_str())).then_some(client))
     }
+}
+
+/// The name of the empty database from which a role that may enter no other one works.
+fn room_of(working: &str) -> String {
+    format!("{working}_room")
+}
+
+/// See [`Server::replace`]. Both sessions are in neither database.
+async fn swap(
+    mut client: Client,
+    watcher: &Client,
+    name: &str,
+    new: &str,
+    previous: &str,
+) -> Result<(), Error> {
+    copy_settings(&client, name, new).await?;
+    let failed = |error| Error::about(name, "rename databases", error);
+    let transaction = client.transaction().await.map_err(failed)?;
+    // PostgreSQL keeps new sessions out as soon as the renaming begins, and then waits five
+    // seconds for the others to go; they are told to meanwhile.
+    let renaming = rename(name, previous);
+    tokio::select! {
+        biased;
+        renamed = transaction.batch_execute(&renaming) => renamed.map_err(failed)?,
+        error = terminate_sessions(watcher, name) => return Err(error),
+    }
+    transaction
+        .batch_execute(&rename(new, name))
+        .await
+        .map_err(failed)?;
+    transaction.commit().await.map_err(failed)
 }
 
 /// Refuses what PostgreSQL would silently cut off.
@@ -292,8 +334,10 @@ async fn privileges(
         .map_err(failed)?;
     let limit: i32 = row.get(0);
     let mut sql = format!("alter database {target} connection limit {limit};\n");
-    if !row.get::<_, bool>(1) {
-        sql += &format!("revoke all on database {target} from public;\n");
+    if row.get(1) {
+        // Never granted or revoked: what every role may by default.
+        sql += &format!("grant connect, temporary on database {target} to public;\n");
+    } else {
         let grants = client
             .query(
                 "select acl.privilege_type, acl.is_grantable, r.rolname::text \

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bunbun_core::config::{
-    Dialect,
+    Dialect, HumanDuration,
     gateway::{Access, CorsConfig, RouteConfig},
     settings,
 };
@@ -20,6 +20,11 @@ use crate::route::profile;
 
 /// The host under which the stack's own configuration names realtime.
 const REALTIME_HOST: &str = "realtime-dev.supabase-realtime";
+
+/// Kong's default for each of a service's timeouts.
+const KONG_TIMEOUT: HumanDuration = HumanDuration::seconds(60);
+/// Kong's default for a service's retries.
+const KONG_RETRIES: u8 = 5;
 
 /// The built-in routes and which slots the file's services fill.
 #[derive(Debug)]
@@ -304,18 +309,20 @@ fn same_rules(built_in: &RouteConfig, route: &RouteConfig) -> bool {
         (CorsConfig::Allowed, CorsConfig::Public) => slot == Some("studio"),
         _ => false,
     };
+    // Exports write Kong's own defaults out.
     let timeouts = [
         (route.first_byte_timeout, built_in.first_byte_timeout),
         (route.idle_timeout, built_in.idle_timeout),
     ]
     .into_iter()
-    .all(|(given, built_in)| given.is_none() || given == built_in);
+    .all(|(given, built_in)| given.is_none_or(|time| time == KONG_TIMEOUT) || given == built_in);
+    let retries = route.retries.is_none_or(|retries| retries == KONG_RETRIES);
     let matches = route.hosts.is_empty() && route.methods.is_empty();
     let plain = route.respond.is_none()
         && !route.preserve_host
         && route.host.is_none()
         && route.rate_limit.is_none()
-        && route.retries.is_none()
+        && retries
         && route.allow_ips.is_empty()
         && route.deny_ips.is_empty();
     access && cors && timeouts && matches && plain && same_headers(built_in, route)
