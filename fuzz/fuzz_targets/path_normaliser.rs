@@ -16,7 +16,8 @@ fuzz_target!(|path: &str| {
 
     let decoded = decode_once(normal.as_bytes());
     assert!(!decoded.iter().any(|byte| matches!(byte, 0..=0x1f | 0x7f | b'\\')));
-    // Tomcat and its like cut `;…` off each segment; others split at a decoded slash first.
+    // Tomcat and its like cut `;…` off each segment; others split at a decoded slash first. An
+    // encoded semicolon is data for all of them.
     for segment in decoded.split(|byte| *byte == b'/') {
         let name = segment.split(|byte| *byte == b';').next().unwrap_or_default();
         assert!(name != b"." && name != b"..", "a hidden dot segment in {normal}");
@@ -36,7 +37,7 @@ fn decode_once(bytes: &[u8]) -> Vec<u8> {
             assert!(!high.is_ascii_lowercase() && !low.is_ascii_lowercase());
             let value = u8::try_from(digit(*high) << 4 | digit(*low)).expect("two digits");
             assert!(!value.is_ascii_alphanumeric() && !b"-._~".contains(&value), "unreserved");
-            decoded.push(value);
+            decoded.push(if value == b';' { b'_' } else { value });
             rest = tail;
         } else {
             decoded.push(*byte);

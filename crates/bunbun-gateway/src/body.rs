@@ -149,6 +149,7 @@ pub struct SocketBody {
     timer: Option<Pin<Box<Sleep>>>,
     limit: u64,
     seen: u64,
+    without_trailers: bool,
     progress: Option<Arc<Progress>>,
     on_end: Option<Box<dyn OnEnd>>,
 }
@@ -162,6 +163,7 @@ impl SocketBody {
             timer: None,
             limit: u64::MAX,
             seen: 0,
+            without_trailers: false,
             progress: None,
             on_end: None,
         }
@@ -171,6 +173,14 @@ impl SocketBody {
     #[must_use]
     pub fn with_limit(mut self, limit: Option<u64>) -> Self {
         self.limit = limit.unwrap_or(u64::MAX);
+        self
+    }
+
+    /// Drops its trailers: a client's could claim what its headers may not, and servers exist that
+    /// read both as one.
+    #[must_use]
+    pub fn without_trailers(mut self) -> Self {
+        self.without_trailers = true;
         self
     }
 
@@ -231,6 +241,10 @@ impl HttpBody for SocketBody {
                 return Poll::Ready(None);
             }
             Some(Err(error)) => return self.broke(Refusal::BadRequest("the body broke off"), error),
+            Some(Ok(frame)) if self.without_trailers && frame.is_trailers() => {
+                self.end();
+                return Poll::Ready(None);
+            }
             Some(Ok(frame)) => frame,
         };
         self.seen += frame.data_ref().map_or(0, |data| data.len() as u64);

@@ -117,6 +117,7 @@ fn kong(refusal: &Refusal, three: bool) -> Answer {
             Answer::new(502, "An invalid response was received from the upstream server")
         }
         Refusal::UpstreamTimeout => Answer::new(504, "The upstream server is timing out"),
+        Refusal::Internal => Answer::new(500, "An unexpected error occurred"),
         Refusal::NameResolution => Answer::new(503, "name resolution failed"),
         Refusal::NoHealthyAddress | Refusal::UpstreamBusy => {
             Answer::new(503, "failure to get a peer from the ring-balancer")
@@ -197,6 +198,7 @@ fn envoy(refusal: &Refusal, asked: &Asked) -> Answer {
         Refusal::RateLimited => Answer::new(429, "local_rate_limited"),
         Refusal::UpstreamFailed => Answer::new(503, reset),
         Refusal::UpstreamTimeout => Answer::new(504, "upstream request timeout"),
+        Refusal::Internal => Answer::new(500, ""),
         Refusal::NameResolution | Refusal::NoHealthyAddress => {
             Answer::new(503, "no healthy upstream")
         }

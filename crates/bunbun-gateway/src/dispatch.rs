@@ -1,15 +1,19 @@
 //! The fifth phase: sends an admitted request where its route leads.
 
 use std::{
+    panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use bunbun_core::{config::gateway::RateLimitBy, shutdown::Shutdown, task};
+use bunbun_core::{config::gateway::RateLimitBy, task};
 use bunbun_http::{RequestContext, body::Embedded};
+use futures_util::FutureExt as _;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode,
-    header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, UPGRADE},
+    header::{
+        CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    },
     uri::PathAndQuery,
 };
 use http_body::Body as _;
@@ -37,7 +41,7 @@ pub(crate) struct Dispatch<'d> {
     pub(crate) context: RequestContext,
     pub(crate) shard: usize,
     pub(crate) upgrade: Option<Upgrade>,
-    pub(crate) shutdown: &'d Shutdown,
+    pub(crate) tunnels: &'d tunnel::Ends,
     pub(crate) mirrors: &'d Arc<Semaphore>,
     pub(crate) body_timeout: Duration,
     /// What keeps the caller on one side of a split.
@@ -102,10 +106,12 @@ impl Dispatch<'_> {
         parts.extensions.insert(self.context);
         let request = Request::from_parts(parts, body.into_boxed());
         let started = Instant::now();
-        let answering = service.call(request);
+        // A panic costs its own request, not the connection with all the others on it.
+        let answering = AssertUnwindSafe(async { service.call(request).await }).catch_unwind();
         let response = tokio::time::timeout(self.route.first_byte_timeout, answering)
             .await
-            .map_err(|_| Refusal::UpstreamTimeout)?;
+            .map_err(|_| Refusal::UpstreamTimeout)?
+            .map_err(|_| Refusal::Internal)?;
         let response = response.map(EdgeBody::Boxed);
         Ok(Dispatched { response, upstream: Some(started.elapsed()) })
     }
@@ -123,7 +129,8 @@ impl Dispatch<'_> {
         if limit.is_some_and(|limit| incoming.size_hint().lower() > limit) {
             return Err(Refusal::BodyTooLarge);
         }
-        let mut body = SocketBody::new(incoming, self.body_timeout).with_limit(limit);
+        let mut body =
+            SocketBody::new(incoming, self.body_timeout).with_limit(limit).without_trailers();
         if let Some(progress) = progress {
             body = body.with_progress(progress);
         }
@@ -233,7 +240,15 @@ impl Dispatch<'_> {
     /// Passes an answer on.
     fn answer(&self, response: Response<Incoming>, lease: Lease) -> Response<EdgeBody> {
         let (mut parts, incoming) = response.into_parts();
+        if parts.headers.contains_key(TRANSFER_ENCODING) {
+            // RFC 9112 §6.3: it overrides the length, which must not be passed on.
+            parts.headers.remove(CONTENT_LENGTH);
+        }
+        let trailer = parts.headers.remove(TRAILER);
         strip_connection_headers(&mut parts.headers);
+        if let Some(trailer) = trailer {
+            parts.headers.insert(TRAILER, trailer);
+        }
         let body = SocketBody::new(incoming, self.route.idle_timeout);
         let mut body = body.with_on_end(Box::new(lease));
         if body.is_end_stream() {
@@ -246,7 +261,7 @@ impl Dispatch<'_> {
     /// Turns both connections into a tunnel.
     fn switch(&self, upgrade: Upgrade, mut response: Response<Incoming>, lease: Lease) -> Response<EdgeBody> {
         let upstream = hyper::upgrade::on(&mut response);
-        tunnel::open(upgrade.client, upstream, self.route.idle_timeout, self.shutdown.clone(), lease);
+        tunnel::open(upgrade.client, upstream, self.route.idle_timeout, self.tunnels.clone(), lease);
         let (mut parts, _) = response.into_parts();
         let protocol = parts.headers.remove(UPGRADE).unwrap_or(upgrade.protocol);
         strip_connection_headers(&mut parts.headers);

@@ -17,6 +17,7 @@ use http::{
 use hyper::body::{Body as _, Incoming};
 use ipnet::IpNet;
 use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use crate::{
@@ -36,6 +37,7 @@ use crate::{
     rate_limit::Decision,
     refusal::Refusal,
     route::{Route, RouteTable},
+    tunnel,
 };
 
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
@@ -91,6 +93,7 @@ pub struct Edge {
     pub config: EdgeConfig,
     cache: ResponseCache,
     mirrors: Arc<Semaphore>,
+    pub(crate) tunnels: tunnel::Ends,
     /// What was refused lately, for `explain`.
     pub refusals: Refusals,
 }
@@ -129,9 +132,12 @@ impl Edge {
     /// An edge.
     #[must_use]
     pub fn new(snapshot: Snapshot, config: EdgeConfig) -> Self {
+        let tunnels =
+            tunnel::Ends { shutdown: config.shutdown.clone(), open: TaskTracker::default() };
         Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             config,
+            tunnels,
             cache: ResponseCache::default(),
             mirrors: Arc::new(Semaphore::new(MAX_MIRRORS)),
             refusals: Refusals::default(),
@@ -238,7 +244,8 @@ impl Exchange<'_> {
 
         // Normalise.
         let raw = parts.uri.path().to_owned();
-        let path = path::normalise(if raw == "*" { "/" } else { &raw }).map_err(|e| bad(e.0))?;
+        let of_server = raw == "*" && parts.method == http::Method::OPTIONS;
+        let path = path::normalise(if of_server { "/" } else { &raw }).map_err(|e| bad(e.0))?;
 
         // Identify.
         let host = headers::host(&parts).map_err(bad)?.to_owned();
@@ -286,7 +293,7 @@ impl Exchange<'_> {
             context,
             shard: self.peer.shard,
             upgrade,
-            shutdown: &edge.config.shutdown,
+            tunnels: &edge.tunnels,
             mirrors: &edge.mirrors,
             body_timeout: edge.config.body_timeout,
         };

@@ -7,15 +7,10 @@ use bunbun_http::RequestId;
 use http::{
     HeaderMap, HeaderName, HeaderValue,
     header::{
-        CONNECTION, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
-        TRANSFER_ENCODING, UPGRADE,
+        CONNECTION, FORWARDED, HOST, TE, UPGRADE,
     },
 };
 
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const PROXY: HeaderName = HeaderName::from_static("proxy");
-const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -24,22 +19,6 @@ const X_FORWARDED_PATH: HeaderName = HeaderName::from_static("x-forwarded-path")
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 /// W3C trace context.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-
-/// Headers that only BunBun itself sets; a client's own are taken away.
-const OURS: [HeaderName; 9] = [
-    HeaderName::from_static("x-consumer-id"),
-    HeaderName::from_static("x-consumer-username"),
-    HeaderName::from_static("x-consumer-custom-id"),
-    HeaderName::from_static("x-consumer-groups"),
-    HeaderName::from_static("x-credential-identifier"),
-    HeaderName::from_static("x-credential-username"),
-    HeaderName::from_static("x-anonymous-consumer"),
-    HeaderName::from_static("sb-api-key"),
-    PROXY,
-];
-
-/// Identity headers of other platforms, by prefix.
-const OURS_BY_PREFIX: [&str; 1] = ["x-appwrite-"];
 
 /// Headers that `Connection` may not nominate: taking them away would change what the request
 /// means or who sent it (CVE-2026-6338).
@@ -91,16 +70,36 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) -> Result<(), &'static str> {
         }
         headers.remove(CONNECTION);
     }
-    for name in [KEEP_ALIVE, PROXY_CONNECTION, PROXY_AUTHORIZATION, PROXY_AUTHENTICATE, TRAILER, UPGRADE, HTTP2_SETTINGS] {
-        headers.remove(name);
-    }
-    headers.remove(TRANSFER_ENCODING);
+    remove_where(headers, is_of_connection);
     if let Some(te) = headers.remove(TE)
         && te.to_str().is_ok_and(|text| text.split(',').any(|t| t.trim().eq_ignore_ascii_case("trailers")))
     {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
     Ok(())
+}
+
+fn is_of_connection(name: &str) -> bool {
+    matches!(
+        name,
+        "keep-alive"
+            | "proxy-connection"
+            | "proxy-authorization"
+            | "proxy-authenticate"
+            | "trailer"
+            | "upgrade"
+            | "http2-settings"
+            | "transfer-encoding"
+    )
+}
+
+/// Removes headers by name in one look at the names: most requests have none of them.
+fn remove_where(headers: &mut HeaderMap, doomed: impl Fn(&str) -> bool) {
+    let names: Vec<HeaderName> =
+        headers.keys().filter(|name| doomed(name.as_str())).cloned().collect();
+    for name in names {
+        headers.remove(name);
+    }
 }
 
 fn nominations(headers: &HeaderMap) -> Result<Vec<HeaderName>, &'static str> {
@@ -138,22 +137,25 @@ pub fn upgrade_protocol(headers: &HeaderMap) -> Option<HeaderValue> {
     (asks && !is_h2c).then(|| protocol.clone())
 }
 
-/// Takes away what a client may not claim. Names with an underscore go, as nginx does it: some
-/// servers read `x_forwarded_for` as `x-forwarded-for`.
+/// Takes away what a client may not claim: the headers that BunBun itself or another platform's
+/// gateway sets. Names with an underscore go, as nginx does it: some servers read
+/// `x_forwarded_for` as `x-forwarded-for`.
 pub fn remove_claims(headers: &mut HeaderMap) {
-    for name in OURS {
-        headers.remove(name);
-    }
-    let odd = |name: &HeaderName| {
-        let text = name.as_str();
-        text.contains('_') || OURS_BY_PREFIX.iter().any(|prefix| text.starts_with(prefix))
-    };
-    if headers.keys().any(odd) {
-        let names: Vec<HeaderName> = headers.keys().filter(|name| odd(name)).cloned().collect();
-        for name in names {
-            headers.remove(name);
-        }
-    }
+    remove_where(headers, |name| {
+        matches!(
+            name,
+            "x-consumer-id"
+                | "x-consumer-username"
+                | "x-consumer-custom-id"
+                | "x-consumer-groups"
+                | "x-credential-identifier"
+                | "x-credential-username"
+                | "x-anonymous-consumer"
+                | "sb-api-key"
+                | "proxy"
+        ) || name.starts_with("x-appwrite-")
+            || name.contains('_')
+    });
 }
 
 /// Tells the upstream about the client.
@@ -238,6 +240,8 @@ pub fn host<'r>(parts: &'r http::request::Parts) -> Result<&'r str, &'static str
         (Some(target), Some(header)) if !target.eq_ignore_ascii_case(header) => {
             return Err("the target names another host than the Host header");
         }
+        // RFC 9112 §3.2: the header is needed even where the target names the host.
+        (Some(_), None) if parts.version == http::Version::HTTP_11 => return Err("no Host header"),
         (Some(host), _) | (None, Some(host)) => host,
         (None, None) if parts.version == http::Version::HTTP_10 => return Ok(""),
         (None, None) => return Err("no Host header"),

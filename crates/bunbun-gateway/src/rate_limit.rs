@@ -5,11 +5,13 @@
 use std::{
     collections::HashMap,
     hash::{BuildHasher, RandomState},
+    io::Write as _,
     num::NonZeroU32,
     sync::Arc,
     time::Duration,
 };
 
+use bytes::Bytes;
 use bunbun_core::config::gateway::{QuotaConfig, RateLimitBy, RateLimitConfig};
 use governor::{
     Quota, RateLimiter,
@@ -68,8 +70,9 @@ pub struct Decision {
     pub reset: Duration,
     /// When one more request will be allowed; zero where one is.
     pub retry_after: Duration,
-    window: Duration,
-    policy: Arc<str>,
+    name: Arc<str>,
+    /// `RateLimit-Policy`, made once.
+    described: HeaderValue,
 }
 
 /// A named policy.
@@ -91,18 +94,21 @@ impl std::fmt::Debug for Policy {
 struct Counter {
     limit: u32,
     window: Duration,
+    described: HeaderValue,
     memory: Memory,
 }
 
 impl Counter {
-    fn new(limit: u32, window: Duration) -> Result<Self, String> {
+    fn new(name: &str, limit: u32, window: Duration) -> Result<Self, String> {
         let burst = NonZeroU32::new(limit).ok_or("limit must be at least 1")?;
         let quota = Quota::with_period(window / limit)
             .filter(|_| window >= Duration::from_millis(1))
             .ok_or("window must be at least 1ms")?
             .allow_burst(burst);
         let memory = RateLimiter::dashmap(quota).with_middleware::<StateInformationMiddleware>();
-        Ok(Self { limit, window, memory })
+        let described = format!("\"{name}\";q={limit};w={}", seconds(window));
+        let described = HeaderValue::try_from(described).map_err(|error| error.to_string())?;
+        Ok(Self { limit, window, described, memory })
     }
 
     fn emission(&self) -> Duration {
@@ -126,14 +132,18 @@ impl Counter {
 
 impl Policy {
     fn new(name: &str, config: &RateLimitConfig, redis: Option<Arc<Shared>>) -> Result<Self, String> {
+        let is_plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+        if name.is_empty() || !name.bytes().all(is_plain) {
+            return Err("a policy's name is of letters, digits, '-' and '_'".to_owned());
+        }
         let anonymous = match &config.anonymous {
-            Some(QuotaConfig { limit, window }) => Some(Counter::new(*limit, window.0)?),
+            Some(QuotaConfig { limit, window }) => Some(Counter::new(name, *limit, window.0)?),
             None => None,
         };
         Ok(Self {
             name: name.into(),
             by: config.by,
-            standard: Counter::new(config.limit, config.window.0)?,
+            standard: Counter::new(name, config.limit, config.window.0)?,
             anonymous,
             hasher: RandomState::new(),
             redis,
@@ -174,9 +184,15 @@ impl Policy {
         };
         let (allowed, remaining, retry_after, reset) = shared
             .unwrap_or_else(|| counter.decide_in_memory(self.hasher.hash_one((kind, what, value))));
-        let (limit, window) = (counter.limit, counter.window);
-        let policy = Arc::clone(&self.name);
-        Decision { allowed, limit, remaining, reset, retry_after, window, policy }
+        Decision {
+            allowed,
+            limit: counter.limit,
+            remaining,
+            reset,
+            retry_after,
+            name: Arc::clone(&self.name),
+            described: counter.described.clone(),
+        }
     }
 }
 
@@ -184,24 +200,32 @@ impl Decision {
     /// Writes `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-11), the
     /// `X-RateLimit-*` headers that older clients read, and `Retry-After` where it is due.
     pub fn write(&self, headers: &mut HeaderMap) {
-        let seconds = |duration: Duration| duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
-        let (name, reset) = (&self.policy, seconds(self.reset));
-        let window = seconds(self.window);
-        let mut set = |name: &'static str, text: String| {
-            if let Ok(value) = HeaderValue::try_from(text) {
-                headers.insert(HeaderName::from_static(name), value);
-            }
-        };
-        set("ratelimit-policy", format!("\"{name}\";q={};w={window}", self.limit));
-        set("ratelimit", format!("\"{name}\";r={};t={reset}", self.remaining));
-        set("x-ratelimit-limit", self.limit.to_string());
-        set("x-ratelimit-remaining", self.remaining.to_string());
-        set("x-ratelimit-reset", reset.to_string());
+        let reset = seconds(self.reset);
+        headers.insert(RATELIMIT_POLICY, self.described.clone());
+        let mut text = Vec::with_capacity(self.name.len() + 32);
+        let _ = write!(text, "\"{}\";r={};t={reset}", self.name, self.remaining);
+        if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(text)) {
+            headers.insert(RATELIMIT, value);
+        }
+        headers.insert(X_RATELIMIT_LIMIT, HeaderValue::from(self.limit));
+        headers.insert(X_RATELIMIT_REMAINING, HeaderValue::from(self.remaining));
+        headers.insert(X_RATELIMIT_RESET, HeaderValue::from(reset));
         if !self.allowed {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds(self.retry_after).max(1)));
         }
     }
 }
+
+/// Whole seconds, rounded up.
+fn seconds(duration: Duration) -> u64 {
+    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
+}
+
+const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const X_RATELIMIT_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const X_RATELIMIT_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const X_RATELIMIT_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
 /// Redis, connected at the first use.
 struct Shared {

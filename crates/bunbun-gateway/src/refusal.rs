@@ -65,6 +65,8 @@ pub enum Refusal {
     UpstreamFailed,
     /// The upstream took too long.
     UpstreamTimeout,
+    /// A service in this process panicked.
+    Internal,
 }
 
 impl Refusal {
@@ -77,7 +79,7 @@ impl Refusal {
             | Self::UpstreamBusy
             | Self::UpstreamFailed
             | Self::UpstreamTimeout => Source::Upstream,
-            Self::EmptySlot(_) => Source::Us,
+            Self::EmptySlot(_) | Self::Internal => Source::Us,
             _ => Source::Client,
         }
     }
@@ -111,6 +113,7 @@ impl Refusal {
             Self::UpstreamBusy => "upstream_busy",
             Self::UpstreamFailed => "upstream_failed",
             Self::UpstreamTimeout => "upstream_timeout",
+            Self::Internal => "internal",
         }
     }
 
@@ -145,6 +148,7 @@ impl Refusal {
             Self::UpstreamBusy => "Too many requests were waiting for the upstream.",
             Self::UpstreamFailed => "The upstream refused or cut the connection, or sent no valid HTTP.",
             Self::UpstreamTimeout => "The upstream took longer than the route allows.",
+            Self::Internal => "An unexpected error occurred.",
         })
     }
 
@@ -172,6 +176,7 @@ impl Refusal {
             | Self::UpstreamBusy => Code::ServiceUnavailable,
             Self::UpstreamFailed => Code::UpstreamError,
             Self::UpstreamTimeout => Code::UpstreamTimeout,
+            Self::Internal => Code::Internal,
         }
     }
 

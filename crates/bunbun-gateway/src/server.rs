@@ -1,9 +1,12 @@
 //! Listens, and serves connections on one single-threaded runtime per core: a request, its
 //! upstream connection and its timers stay on one thread, without locks or wake-ups between cores.
+//!
+//! One thread accepts and gives each connection to the worker with the fewest: workers that accept
+//! for themselves leave a burst of connections to whoever wakes first.
 
 use std::{
     io,
-    net::{SocketAddr, TcpListener as StdListener},
+    net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -13,6 +16,7 @@ use std::{
 };
 
 use bunbun_core::{shutdown::Shutdown, task};
+use futures_util::FutureExt as _;
 use http::{HeaderValue, Request};
 use hyper::{
     body::Incoming,
@@ -24,6 +28,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     runtime::Builder,
+    sync::mpsc,
 };
 use tokio_util::task::TaskTracker;
 
@@ -35,6 +40,9 @@ use crate::{
     },
     edge::{Edge, Peer},
 };
+
+/// How long a connection that has sent nothing yet is given when the shutdown begins.
+const GRACE: Duration = Duration::from_millis(500);
 
 /// What HTTP/2 connections begin with.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -57,11 +65,11 @@ pub struct ServerOptions {
 /// A running server.
 pub struct Server {
     address: SocketAddr,
-    workers: Vec<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Server {
-    /// Starts the workers on a listening socket.
+    /// Starts the threads on a listening socket.
     ///
     /// # Errors
     /// When a thread, runtime or socket cannot be made.
@@ -74,9 +82,10 @@ impl Server {
     ) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let open = Arc::new(AtomicUsize::new(0));
-        let mut workers = Vec::new();
+        let (mut threads, mut queues) = (Vec::new(), Vec::new());
         for shard in 0..options.workers.max(1) {
+            let (sender, connections) = mpsc::unbounded_channel();
+            let open = Arc::new(AtomicUsize::new(0));
             let worker = Worker {
                 shard,
                 edge: Arc::clone(edge),
@@ -86,14 +95,14 @@ impl Server {
                 open: Arc::clone(&open),
                 local_port: address.port(),
             };
-            let listener = listener.try_clone()?;
-            let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(64).build()?;
-            let thread = std::thread::Builder::new()
-                .name(format!("worker-{shard}"))
-                .spawn(move || runtime.block_on(Arc::new(worker).run(listener)))?;
-            workers.push(thread);
+            queues.push(Queue { sender, open });
+            let run = move || Arc::new(worker).run(connections);
+            threads.push(thread(&format!("worker-{shard}"), run)?);
         }
-        Ok(Self { address, workers })
+        let acceptor =
+            Acceptor { queues, max_connections: options.max_connections, shutdown: shutdown.clone() };
+        threads.push(thread("acceptor", move || acceptor.run(listener))?);
+        Ok(Self { address, threads })
     }
 
     /// Where it listens.
@@ -104,8 +113,80 @@ impl Server {
 
     /// Waits until the workers have drained; blocks the thread.
     pub fn join(self) {
-        for worker in self.workers {
-            let _ = worker.join();
+        for thread in self.threads {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A thread with a runtime of its own.
+fn thread<F: Future<Output = ()>>(
+    name: &str,
+    run: impl FnOnce() -> F + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
+    let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(64).build()?;
+    std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        runtime.block_on(run());
+        // A name that is being resolved does not keep the process.
+        runtime.shutdown_background();
+    })
+}
+
+/// The acceptor's side of a worker.
+struct Queue {
+    sender: mpsc::UnboundedSender<(StdStream, SocketAddr)>,
+    open: Arc<AtomicUsize>,
+}
+
+struct Acceptor {
+    queues: Vec<Queue>,
+    max_connections: usize,
+    shutdown: Shutdown,
+}
+
+impl Acceptor {
+    async fn run(self, listener: StdListener) {
+        let listener = match TcpListener::from_std(listener) {
+            Ok(listener) => listener,
+            Err(error) => {
+                tracing::error!(%error, "the listening socket cannot be used");
+                return;
+            }
+        };
+        loop {
+            tokio::select! {
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, address)) => self.give(stream, address),
+                    Err(error) => {
+                        // Out of descriptors, or a connection that was gone already.
+                        tracing::warn!(%error, "accept failed");
+                        tokio::time::sleep(Duration::from_millis(10)).await;
+                    }
+                },
+                () = self.shutdown.begun() => break,
+            }
+        }
+        // Whoever connected before the signal is still served.
+        while let Some(Ok((stream, address))) = listener.accept().now_or_never() {
+            self.give(stream, address);
+        }
+    }
+
+    /// Gives a connection to the worker with the fewest.
+    fn give(&self, stream: TcpStream, address: SocketAddr) {
+        let load = |queue: &&Queue| queue.open.load(Ordering::Relaxed);
+        let all: usize = self.queues.iter().map(|queue| load(&queue)).sum();
+        let Some(queue) = self.queues.iter().min_by_key(load) else { return };
+        let stream = match stream.into_std() {
+            Ok(stream) if all < self.max_connections => stream,
+            _ => {
+                metrics::counter!("bunbun_connections_refused_total").increment(1);
+                return;
+            }
+        };
+        queue.open.fetch_add(1, Ordering::Relaxed);
+        if queue.sender.send((stream, address)).is_err() {
+            queue.open.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
@@ -121,55 +202,37 @@ struct Worker {
 }
 
 impl Worker {
-    async fn run(self: Arc<Self>, listener: StdListener) {
-        let listener = match TcpListener::from_std(listener) {
-            Ok(listener) => listener,
-            Err(error) => {
-                tracing::error!(%error, "the listening socket cannot be used");
-                return;
-            }
-        };
+    /// Serves connections until the acceptor is gone and the last of them has ended.
+    async fn run(self: Arc<Self>, mut queue: mpsc::UnboundedReceiver<(StdStream, SocketAddr)>) {
         let connections = TaskTracker::new();
-        loop {
-            tokio::select! {
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, address)) => self.accept(stream, address, &connections),
-                    Err(error) => {
-                        // Out of descriptors, or a connection that was gone already.
-                        tracing::warn!(%error, "accept failed");
-                        tokio::time::sleep(Duration::from_millis(10)).await;
-                    }
-                },
-                () = self.shutdown.begun() => break,
+        while let Some((stream, address)) = queue.recv().await {
+            match TcpStream::from_std(stream) {
+                Ok(stream) => self.serve(stream, address, &connections),
+                Err(error) => {
+                    self.open.fetch_sub(1, Ordering::Relaxed);
+                    tracing::warn!(%error, "a connection cannot be served");
+                }
             }
         }
-        // Whoever connected before the signal is still served.
-        while let Ok(Ok((stream, address))) =
-            tokio::time::timeout(Duration::from_millis(1), listener.accept()).await
-        {
-            self.accept(stream, address, &connections);
-        }
-        drop(listener);
         connections.close();
-        if tokio::time::timeout(self.options.drain_timeout, connections.wait()).await.is_err() {
+        let tunnels = &self.edge.tunnels.open;
+        tunnels.close();
+        let ends = async {
+            connections.wait().await;
+            tunnels.wait().await;
+        };
+        if tokio::time::timeout(self.options.drain_timeout, ends).await.is_err() {
             tracing::warn!(left = connections.len(), "requests were still in flight after the drain timeout");
         }
     }
 
-    fn accept(self: &Arc<Self>, stream: TcpStream, address: SocketAddr, connections: &TaskTracker) {
-        if self.open.fetch_add(1, Ordering::Relaxed) >= self.options.max_connections {
-            self.open.fetch_sub(1, Ordering::Relaxed);
-            metrics::counter!("bunbun_connections_refused_total").increment(1);
-            return;
-        }
+    fn serve(self: &Arc<Self>, stream: TcpStream, address: SocketAddr, connections: &TaskTracker) {
         let this = Arc::clone(self);
         let token = connections.token();
         task::spawn_quiet(async move {
             let _token = token;
-            crate::metrics::connections().increment(1.0);
+            let _counted = Counted::new(Arc::clone(&this.open));
             this.connection(stream, address).await;
-            crate::metrics::connections().decrement(1.0);
-            this.open.fetch_sub(1, Ordering::Relaxed);
         });
     }
 
@@ -190,11 +253,23 @@ impl Worker {
             }
             return;
         }
-        match tokio::time::timeout(self.options.keepalive_timeout, begins_http2(&stream)).await {
-            Ok(Ok(true)) => Box::pin(self.serve_http2(stream, address)).await,
-            Ok(Ok(false)) => Box::pin(self.serve_http1(stream, address)).await,
-            _ => {}
+        let begins = tokio::select! {
+            biased;
+            begins = begins_http2(&stream, timeout) => begins,
+            () = tokio::time::sleep(self.options.keepalive_timeout) => return,
+            () = self.grace() => return,
+        };
+        match begins {
+            Ok(true) => Box::pin(self.serve_http2(stream, address)).await,
+            Ok(false) => Box::pin(self.serve_http1(stream, address)).await,
+            Err(_) => {}
         }
+    }
+
+    /// Ends a moment after the shutdown has begun.
+    async fn grace(&self) {
+        self.shutdown.begun().await;
+        tokio::time::sleep(GRACE).await;
     }
 
     fn peer(&self, address: SocketAddr, wire: Option<Arc<Wire>>) -> Peer {
@@ -216,7 +291,8 @@ impl Worker {
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let wire = Arc::new(Wire::default());
-        let io = CheckedIo::new(io, Arc::clone(&wire), self.options.header_timeout);
+        let io = CheckedIo::new(io, Arc::clone(&wire), self.options.header_timeout)
+            .with_write_timeout(self.edge.config.body_timeout);
         let peer = Arc::new(self.peer(address, Some(Arc::clone(&wire))));
         let edge = Arc::clone(&self.edge);
         let service = service_fn(move |request: Request<Incoming>| {
@@ -233,6 +309,8 @@ impl Worker {
         let mut connection = Box::pin(connection);
         loop {
             tokio::select! {
+                // First, so that a request that is there already is begun before the drain.
+                biased;
                 _ = connection.as_mut() => return,
                 () = self.shutdown.begun() => break,
                 () = tokio::time::sleep(self.options.keepalive_timeout) => {
@@ -241,6 +319,11 @@ impl Worker {
                     }
                 }
             }
+        }
+        // The request of a client that has just connected may be on its way.
+        let is_new = self.shutdown.has_begun() && !wire.take_activity();
+        if is_new && tokio::time::timeout(GRACE, connection.as_mut()).await.is_ok() {
+            return;
         }
         connection.as_mut().graceful_shutdown();
         let _ = connection.await;
@@ -267,6 +350,7 @@ impl Worker {
             .serve_connection(TokioIo::new(io), service);
         let mut connection = Box::pin(connection);
         tokio::select! {
+            biased;
             _ = connection.as_mut() => return,
             () = self.shutdown.begun() => {}
         }
@@ -275,18 +359,44 @@ impl Worker {
     }
 }
 
+/// Counts a connection while it lives, however it ends.
+struct Counted {
+    open: Arc<AtomicUsize>,
+    gauge: metrics::Gauge,
+}
+
+impl Counted {
+    /// The acceptor has counted it in `open` already.
+    fn new(open: Arc<AtomicUsize>) -> Self {
+        let gauge = crate::metrics::connections();
+        gauge.increment(1.0);
+        Self { open, gauge }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+        self.gauge.decrement(1.0);
+    }
+}
+
 /// Whether the client begins with HTTP/2's preface. Looks without taking.
-async fn begins_http2(stream: &TcpStream) -> io::Result<bool> {
+async fn begins_http2(stream: &TcpStream, timeout: Duration) -> io::Result<bool> {
     let mut first = [0_u8; PREFACE.len()];
+    let (mut pause, mut paused) = (Duration::from_millis(1), Duration::ZERO);
     loop {
         let count = stream.peek(&mut first).await?;
-        if count == 0 || !PREFACE.starts_with(&first[..count]) {
+        // What is neither after so long gets its refusal as HTTP/1.
+        if count == 0 || !PREFACE.starts_with(&first[..count]) || paused > timeout {
             return Ok(false);
         }
         if count == PREFACE.len() {
             return Ok(true);
         }
         // "P" may still become POST; the kernel has no wake-up for "more than this".
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        tokio::time::sleep(pause).await;
+        paused += pause;
+        pause = (pause * 2).min(Duration::from_millis(100));
     }
 }

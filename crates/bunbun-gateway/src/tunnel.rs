@@ -13,6 +13,7 @@ use std::{
 };
 
 use bunbun_core::{shutdown::Shutdown, task};
+use tokio_util::task::TaskTracker;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
@@ -20,15 +21,28 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 /// Bytes in flight per direction: small, since tunnels are many and mostly silent.
 const BUFFER: usize = 4096;
 
+/// How long a tunnel that BunBun ends waits for its peers to end it, too.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// What tunnels are told of the server's end, and tell it.
+#[derive(Debug, Clone)]
+pub(crate) struct Ends {
+    /// Ends them.
+    pub(crate) shutdown: Shutdown,
+    /// Knows when the last one has ended.
+    pub(crate) open: TaskTracker,
+}
+
 /// Runs a tunnel in the background. `lease` is kept until its end.
 pub(crate) fn open(
     client: OnUpgrade,
     upstream: OnUpgrade,
     idle_timeout: Duration,
-    shutdown: Shutdown,
+    ends: Ends,
     lease: impl Send + 'static,
 ) {
-    task::spawn_quiet(async move {
+    let Ends { shutdown, open } = ends;
+    task::spawn_quiet(open.track_future(async move {
         let _lease = lease;
         let both = tokio::try_join!(client, upstream);
         let Ok((client, upstream)) = both else {
@@ -38,7 +52,7 @@ pub(crate) fn open(
         metrics::gauge!("bunbun_tunnels_open").increment(1.0);
         run(client, upstream, idle_timeout, &shutdown).await;
         metrics::gauge!("bunbun_tunnels_open").decrement(1.0);
-    });
+    }));
 }
 
 async fn run(client: Upgraded, upstream: Upgraded, idle_timeout: Duration, shutdown: &Shutdown) {
@@ -61,8 +75,15 @@ async fn run(client: Upgraded, upstream: Upgraded, idle_timeout: Duration, shutd
             }
         }
     }
-    // An orderly end for both sides: what was sent arrives, then the stream ends.
-    let _ = tokio::join!(client.shutdown(), upstream.shutdown());
+    // An orderly end for both sides: what was sent arrives, then the stream ends. What they still
+    // send is read, since unread bytes would make the kernel reset the connection.
+    let ending = async { tokio::join!(end(&mut client), end(&mut upstream)) };
+    let _ = tokio::time::timeout(LINGER, ending).await;
+}
+
+async fn end(side: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
+    let _ = side.shutdown().await;
+    let _ = tokio::io::copy(side, &mut tokio::io::sink()).await;
 }
 
 /// Notes that bytes move.

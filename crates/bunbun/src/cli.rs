@@ -109,7 +109,7 @@ pub(crate) struct OpenapiArguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImportCommand {
-    /// Translate a declarative configuration of Kong into [gateway]
+    /// Translate a declarative configuration of Kong into the section `gateway`
     Kong {
         /// The kong.yml
         file: PathBuf,

@@ -42,6 +42,10 @@ impl Drop for Telemetry {
 /// # Errors
 /// When a setting cannot be used, or this build lacks what it needs.
 pub(crate) fn start(config: &TelemetryConfig) -> Result<Telemetry, Failure> {
+    #[cfg_attr(
+        not(any(feature = "otlp", feature = "sentry")),
+        expect(unused_mut, reason = "no feature adds a layer")
+    )]
     let mut layers: Vec<BoxedLayer> = vec![logs(config)?];
     #[cfg(feature = "otlp")]
     let traces = match &config.otlp_endpoint {

@@ -112,6 +112,12 @@ impl HeadScanner {
         self.heads
     }
 
+    /// Whether the bytes that come next belong to a body.
+    #[must_use]
+    pub const fn is_in_body(&self) -> bool {
+        !matches!(self.state, State::Head)
+    }
+
     /// Looks at the next bytes of the connection. Bytes that were held back come again, at the
     /// beginning of the next call.
     pub fn advance(&mut self, bytes: &[u8]) -> Advance {
@@ -239,11 +245,41 @@ fn check_request_line(line: &[u8]) -> Result<(), HeadFault> {
     if target.len() > MAX_TARGET_BYTES {
         return Err(HeadFault::TargetTooLong);
     }
+    let version = &line[last + 1..];
+    if !is_token(&line[..first]) || !(version == b"HTTP/1.1" || version == b"HTTP/1.0") {
+        return Err(HeadFault::Malformed);
+    }
     // A fragment never travels; spaces and controls would be another request line elsewhere.
     if target.is_empty() || target.iter().any(|b| matches!(b, 0..=0x20 | 0x7f | b'#')) {
         return Err(HeadFault::Malformed);
     }
+    // What hyper cannot read it would answer itself, without a body or a request id.
+    let plain = |b: &u8| b.is_ascii_alphanumeric() || b"/-._~?&=%+,:@!$'()*;".contains(b);
+    if (target[0] != b'/' || !target.iter().all(plain)) && http::Uri::try_from(target).is_err() {
+        return Err(HeadFault::Malformed);
+    }
     Ok(())
+}
+
+/// The characters of methods and names (RFC 9110 §5.6.2).
+const TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let others = b"!#$%&'*+-.^_`|~";
+    let mut index = 0;
+    while index < others.len() {
+        table[others[index] as usize] = true;
+        index += 1;
+    }
+    table
+};
+
+fn is_token(text: &[u8]) -> bool {
+    !text.is_empty() && text.iter().all(|byte| TOKEN[usize::from(*byte)])
 }
 
 #[derive(Default)]
@@ -258,11 +294,13 @@ impl Found {
         let colon = memchr::memchr(b':', line).ok_or(HeadFault::Malformed)?;
         let (name, value) = (&line[..colon], &line[colon + 1..]);
         // No folded line, no empty name, no space before the colon.
-        if name.is_empty() || name.iter().any(|b| *b <= b' ' || *b >= 0x7f) {
+        if !is_token(name) {
             return Err(HeadFault::Malformed);
         }
-        // A bare CR is a line's end for some servers.
-        if memchr::memchr2(b'\r', 0, value).is_some() {
+        // A bare CR is a line's end for some servers, NUL a value's; no control has a meaning.
+        // Without an early exit, so that the compiler looks at many bytes at once.
+        let is_control = |b: u8| (b < b' ' && b != b'\t') || b == 0x7f;
+        if value.iter().fold(false, |found, b| found | is_control(*b)) {
             return Err(HeadFault::Malformed);
         }
         match name.len() {

@@ -27,6 +27,9 @@ use super::head::{HeadFault, HeadScanner, Next};
 /// What hyper gets in place of a refused head.
 const SUBSTITUTE: &[u8] = b"GET / HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n";
 
+/// How long a client that was refused may go on sending until it looks at its answer.
+const LINGER: Duration = Duration::from_secs(2);
+
 const HTTP: u8 = 0;
 const UPGRADE_PENDING: u8 = 1;
 const UPGRADE_DONE: u8 = 2;
@@ -86,6 +89,11 @@ pub struct CheckedIo<IO> {
     /// Longest time between a head's first and last byte.
     head_timeout: Duration,
     deadline: Option<Pin<Box<Sleep>>>,
+    /// Longest time in which the peer takes nothing of what is written.
+    write_timeout: Option<Duration>,
+    write_deadline: Option<Pin<Box<Sleep>>>,
+    /// Whether the end of our own bytes is sent.
+    shut: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,7 +118,32 @@ impl<IO> CheckedIo<IO> {
             ready: 0,
             head_timeout,
             deadline: None,
+            write_timeout: None,
+            write_deadline: None,
+            shut: false,
         }
+    }
+
+    /// Ends the connection when the peer takes nothing for so long, before an upgrade.
+    #[must_use]
+    pub fn with_write_timeout(mut self, timeout: Duration) -> Self {
+        self.write_timeout = Some(timeout);
+        self
+    }
+
+    /// Passes on what a write said, unless it has waited for too long.
+    fn bound<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.write_deadline = None;
+            return written;
+        }
+        let Some(timeout) = self.write_timeout.filter(|_| self.mode != Mode::Opaque) else {
+            return Poll::Pending;
+        };
+        let deadline =
+            self.write_deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+        ready!(deadline.as_mut().poll(cx));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing")))
     }
 
     /// The socket itself.
@@ -124,7 +157,9 @@ impl<IO> CheckedIo<IO> {
         self.mode = Mode::Closed;
         self.deadline = None;
         self.held.truncate(self.ready);
-        self.held.extend_from_slice(SUBSTITUTE);
+        if !self.scanner.is_in_body() {
+            self.held.extend_from_slice(SUBSTITUTE);
+        }
         self.ready = self.held.len();
     }
 
@@ -221,6 +256,28 @@ impl<IO: AsyncRead + Unpin> CheckedIo<IO> {
     }
 }
 
+impl<IO: AsyncRead + Unpin> CheckedIo<IO> {
+    /// Takes for a moment what a client sends after a request that was refused half-way. A socket
+    /// that is closed with unread bytes is reset, and the reset can overtake the answer.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.mode != Mode::Closed && !(self.mode == Mode::Http && self.scanner.is_in_body()) {
+            return Poll::Ready(());
+        }
+        let deadline = self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
+        if deadline.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        let mut space = [0_u8; 4096];
+        loop {
+            let mut unread = ReadBuf::new(&mut space);
+            match ready!(Pin::new(&mut self.io).poll_read(cx, &mut unread)) {
+                Ok(()) if !unread.filled().is_empty() => {}
+                _ => return Poll::Ready(()),
+            }
+        }
+    }
+}
+
 /// What one read brought.
 enum Read {
     /// Bytes for the reader.
@@ -244,7 +301,10 @@ impl<IO: AsyncRead + Unpin> AsyncRead for CheckedIo<IO> {
                 return Poll::Ready(Ok(()));
             }
             let read = match this.mode {
-                Mode::Closed => return Poll::Ready(Ok(())),
+                // A body that is malformed ends early. After a refused head, an end would make hyper
+                // give up the answer to it.
+                Mode::Closed if this.scanner.is_in_body() => return Poll::Ready(Ok(())),
+                Mode::Closed => return Poll::Pending,
                 Mode::Opaque => {
                     this.wire.active.store(true, Ordering::Relaxed);
                     return Pin::new(&mut this.io).poll_read(cx, buf);
@@ -264,13 +324,14 @@ impl<IO: AsyncRead + Unpin> AsyncRead for CheckedIo<IO> {
     }
 }
 
-impl<IO: AsyncWrite + Unpin> AsyncWrite for CheckedIo<IO> {
+impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for CheckedIo<IO> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, buf)
+        let written = Pin::new(&mut self.io).poll_write(cx, buf);
+        self.bound(cx, written)
     }
 
     fn poll_write_vectored(
@@ -278,7 +339,8 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for CheckedIo<IO> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+        let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        self.bound(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -290,6 +352,11 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for CheckedIo<IO> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        let this = &mut *self;
+        if !this.shut {
+            ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
+            this.shut = true;
+        }
+        this.poll_linger(cx).map(Ok)
     }
 }

@@ -102,7 +102,7 @@ pub(crate) enum ConnectError {
 pub(crate) async fn connect(
     address: SocketAddr,
     origin: &Origin,
-    tls: &Tls,
+    tls: Option<&Tls>,
     http1_only: bool,
     timeout: Duration,
 ) -> Result<Sender, ConnectError> {
@@ -117,6 +117,7 @@ pub(crate) async fn connect(
                 let host = origin.host.trim_matches(['[', ']']).to_owned();
                 let name = ServerName::try_from(host)
                     .map_err(|error| ConnectError::Tls(std::io::Error::other(error)))?;
+                let tls = tls.ok_or_else(|| ConnectError::Tls(std::io::Error::other("no TLS")))?;
                 let connector = if http1_only { &tls.http1 } else { &tls.any };
                 let stream = connector.connect(name, stream).await.map_err(ConnectError::Tls)?;
                 if stream.get_ref().1.alpn_protocol() == Some(b"h2") {

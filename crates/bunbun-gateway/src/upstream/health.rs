@@ -53,7 +53,7 @@ impl Upstream {
 
     async fn check(&self, endpoint: &Endpoint, path: &str, timeout: Duration) -> Result<(), ProbeError> {
         let origin = &self.origins[endpoint.origin];
-        let sender = connection::connect(endpoint.address, origin, &self.tls, true, timeout)
+        let sender = connection::connect(endpoint.address, origin, self.tls.as_ref(), true, timeout)
             .await
             .map_err(|_| ProbeError::Connection)?;
         let Sender::Http1(mut sender) = sender else { return Err(ProbeError::Connection) };

@@ -6,11 +6,11 @@ mod budget;
 mod connection;
 mod endpoint;
 pub mod health;
+mod resolve;
 mod send;
 
 use std::{
     collections::HashMap,
-    net::SocketAddr,
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -29,12 +29,15 @@ use endpoint::Endpoint;
 use http::HeaderValue;
 use parking_lot::Mutex;
 pub use health::ProbeError;
+pub use resolve::{Resolve, SystemResolver};
 pub use send::{Lease, SendError, SendOptions};
 use tokio::sync::Semaphore;
 use url::Url;
 
 /// Names are resolved again when their addresses are older than this.
 const RESOLVE_EVERY: Duration = Duration::from_secs(2);
+/// The same while no address takes requests: the new one of a recreated container is wanted soon.
+const RESOLVE_AGAIN: Duration = Duration::from_millis(100);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Below the 60 s or more after which common servers close idle connections themselves.
 const KEEPALIVE: Duration = Duration::from_secs(50);
@@ -131,7 +134,8 @@ pub struct Upstream {
     settings: Settings,
     breaker: BreakerConfig,
     origins: Vec<Origin>,
-    tls: Tls,
+    /// Where an origin needs it.
+    tls: Option<Tls>,
     endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
     /// When the names were last resolved, in milliseconds after `start`.
     resolved_at: AtomicU64,
@@ -140,6 +144,7 @@ pub struct Upstream {
     shards: usize,
     slots: Arc<Semaphore>,
     budget: RetryBudget,
+    resolver: Arc<dyn Resolve>,
 }
 
 impl std::fmt::Debug for Upstream {
@@ -153,10 +158,19 @@ impl Upstream {
     ///
     /// # Errors
     /// A URL or certificate that cannot be used.
-    pub fn new(settings: Settings, shards: usize) -> Result<Self, InvalidUpstream> {
+    pub fn new(
+        settings: Settings,
+        shards: usize,
+        resolver: Arc<dyn Resolve>,
+    ) -> Result<Self, InvalidUpstream> {
         let invalid = |problem: String| InvalidUpstream { name: settings.name.clone(), problem };
-        let origins = settings.urls.iter().map(origin).collect::<Result<_, _>>().map_err(invalid)?;
-        let tls = Tls::new(settings.ca_pem.as_deref().map(str::as_bytes)).map_err(invalid)?;
+        let origins =
+            settings.urls.iter().map(origin).collect::<Result<Vec<_>, _>>().map_err(invalid)?;
+        let needs_tls = origins.iter().any(|origin: &Origin| origin.protocol == Protocol::Https);
+        let tls = needs_tls
+            .then(|| Tls::new(settings.ca_pem.as_deref().map(str::as_bytes)))
+            .transpose()
+            .map_err(invalid)?;
         let (failures, open_for) = settings.breaker;
         Ok(Self {
             breaker: BreakerConfig { failures, open_for: bunbun_core::config::HumanDuration(open_for) },
@@ -169,6 +183,7 @@ impl Upstream {
             shards,
             slots: Arc::new(Semaphore::new(settings.max_connections.min(Semaphore::MAX_PERMITS))),
             budget: RetryBudget::default(),
+            resolver,
             settings,
         })
     }
@@ -224,6 +239,19 @@ impl Upstream {
         endpoints
     }
 
+    /// Resolves where that has not been done just now, because no address takes requests. Returns
+    /// whether it did.
+    async fn resolve_again(&self) -> bool {
+        let age = self.millis().saturating_sub(self.resolved_at.load(Ordering::Relaxed));
+        let due = u128::from(age) > RESOLVE_AGAIN.as_millis();
+        if due {
+            // Before the answer is there, so that one request asks and not all of them.
+            self.resolved_at.store(self.millis(), Ordering::Relaxed);
+            self.resolve().await;
+        }
+        due
+    }
+
     /// Resolves all names. Addresses that stay keep their connections and their breaker; a name
     /// that does not resolve at the moment keeps the addresses it had.
     async fn resolve(&self) {
@@ -231,15 +259,14 @@ impl Upstream {
         let mut after: Vec<Arc<Endpoint>> = Vec::new();
         for (index, origin) in self.origins.iter().enumerate() {
             let host = origin.host.trim_matches(['[', ']']);
-            let found: Vec<SocketAddr> =
-                match tokio::net::lookup_host((host, origin.port)).await {
-                    Ok(addresses) => addresses.collect(),
-                    Err(error) => {
-                        tracing::warn!(upstream = self.name(), %error, "name resolution failed");
-                        after.extend(before.iter().filter(|e| e.origin == index).map(Arc::clone));
-                        continue;
-                    }
-                };
+            let found = match self.resolver.resolve(host, origin.port).await {
+                Ok(addresses) => addresses,
+                Err(error) => {
+                    tracing::warn!(upstream = self.name(), %error, "name resolution failed");
+                    after.extend(before.iter().filter(|e| e.origin == index).map(Arc::clone));
+                    continue;
+                }
+            };
             for address in found {
                 let same = |e: &&Arc<Endpoint>| e.address == address && e.origin == index;
                 if !after.iter().any(|e| same(&e)) {
@@ -284,12 +311,24 @@ fn origin(url: &Url) -> Result<Origin, String> {
 }
 
 /// Keeps upstreams over reloads: the same settings give the same upstream with its connections.
-#[derive(Default)]
 pub struct Registry {
     known: Mutex<HashMap<Settings, Weak<Upstream>>>,
+    resolver: Arc<dyn Resolve>,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self::new(Arc::new(SystemResolver))
+    }
 }
 
 impl Registry {
+    /// A registry whose upstreams find their addresses by a resolver.
+    #[must_use]
+    pub fn new(resolver: Arc<dyn Resolve>) -> Self {
+        Self { known: Mutex::default(), resolver }
+    }
+
     /// The upstream of these settings.
     ///
     /// # Errors
@@ -299,7 +338,8 @@ impl Registry {
         if let Some(upstream) = known.get(&settings).and_then(Weak::upgrade) {
             return Ok(upstream);
         }
-        let upstream = Arc::new(Upstream::new(settings.clone(), shards)?);
+        let resolver = Arc::clone(&self.resolver);
+        let upstream = Arc::new(Upstream::new(settings.clone(), shards, resolver)?);
         known.retain(|_, weak| weak.strong_count() > 0);
         known.insert(settings, Arc::downgrade(&upstream));
         Ok(upstream)

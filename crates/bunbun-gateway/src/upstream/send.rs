@@ -175,7 +175,13 @@ impl Upstream {
         if endpoints.is_empty() {
             return Err(SendError { refusal: Refusal::NameResolution, cause: None });
         }
-        balance::choose(&endpoints, tried)
+        if let Some(chosen) = balance::choose(&endpoints, tried) {
+            return Ok(chosen);
+        }
+        let again = self.resolve_again().await;
+        again
+            .then(|| balance::choose(&self.endpoints.load(), tried))
+            .flatten()
             .ok_or(SendError { refusal: Refusal::NoHealthyAddress, cause: None })
     }
 
@@ -208,8 +214,12 @@ impl Upstream {
         }
         match exchange(sender, request, options).await {
             Exchange::Answered(response, sender) => Attempt::Answered(response, sender),
-            Exchange::Unsent(back, error) => {
+            Exchange::Unsent(back, error) if reused => {
                 Attempt::Unsent(back, failed(Refusal::UpstreamFailed, error))
+            }
+            Exchange::Unsent(back, error) => {
+                endpoint.breaker.failed(&self.breaker);
+                Attempt::Unreachable(back, failed(Refusal::UpstreamFailed, error))
             }
             Exchange::Failed(error) if let Some(fault) = options.client_fault() => {
                 Attempt::ClientFailed(failed(fault, error))
@@ -264,7 +274,7 @@ impl Upstream {
         } else {
             None
         };
-        match connection::connect(endpoint.address, origin, &self.tls, options.upgrade, timeout).await {
+        match connection::connect(endpoint.address, origin, self.tls.as_ref(), options.upgrade, timeout).await {
             Ok(Sender::Http2(sender)) => {
                 endpoint.speaks_http2.store(true, Ordering::Relaxed);
                 endpoint.put_idle(options.shard, Sender::Http2(sender.clone()));

@@ -2,4 +2,5 @@
 
 mod heads;
 mod import_kong;
+mod smuggling;
 mod support;

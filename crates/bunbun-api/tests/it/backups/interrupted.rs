@@ -99,7 +99,8 @@ async fn a_node_that_was_taken_for_dead_stops() {
     let project = ProjectRef::default_project();
     let marked = rows::mark_interrupted(&client, &project, None, Duration::ZERO).await;
     assert_eq!(marked.expect("marked").len(), 1);
-    stage.backups.stopped().await;
+    let stopped = tokio::time::timeout(Duration::from_secs(20), stage.backups.stopped());
+    stopped.await.expect("it stops by itself");
     blocked.close();
     stage.dumping(false).await;
     assert!(stage.files().is_empty(), "{:?}", stage.files());

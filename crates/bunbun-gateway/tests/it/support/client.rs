@@ -74,6 +74,11 @@ impl Client {
         self
     }
 
+    /// Sends bytes to a peer that must take them.
+    pub(crate) fn try_send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.stream.write_all(bytes)
+    }
+
     /// Closes the sending half.
     pub(crate) fn finish(&mut self) -> &mut Self {
         let _ = self.stream.shutdown(Shutdown::Write);

@@ -21,7 +21,7 @@ use bunbun_gateway::{
     rate_limit::Limits,
     route::{self, Environment},
     slot::{Filling, NAMES, Slot, Slots},
-    upstream::{Registry, Settings, health},
+    upstream::{Registry, Resolve, Settings, health},
 };
 use bunbun_http::{
     Body, RequestContext, RequestId,
@@ -56,6 +56,10 @@ pub(crate) struct Builder {
     pub(crate) trusted_proxies: Vec<String>,
     pub(crate) allowed_origins: Vec<String>,
     pub(crate) tls: Option<Arc<Tls>>,
+    /// Finds the addresses of upstreams; the system's resolver where there is none.
+    pub(crate) resolver: Option<Arc<dyn Resolve>>,
+    /// What fills the slot `api` in place of the echo.
+    pub(crate) embedded: Option<Arc<dyn Embedded>>,
     config: String,
     slots: BTreeMap<String, Vec<Url>>,
     kong: Option<Url>,
@@ -101,6 +105,8 @@ impl Gateway {
             trusted_proxies: Vec::new(),
             allowed_origins: Vec::new(),
             tls: None,
+            resolver: None,
+            embedded: None,
             config: String::new(),
             slots: BTreeMap::new(),
             kong: None,
@@ -248,7 +254,10 @@ impl Builder {
 
     /// Starts it.
     pub(crate) fn start(self) -> Gateway {
-        let registry = Arc::new(Registry::default());
+        let registry = self.resolver.as_ref().map_or_else(Registry::default, |resolver| {
+            Registry::new(Arc::clone(resolver))
+        });
+        let registry = Arc::new(registry);
         let (api, studio) = (Arc::<Echo>::default(), Arc::<Echo>::default());
         let config: GatewayConfig = toml::from_str(&self.config).expect("a section [gateway]");
         let environment = Environment {
@@ -316,7 +325,10 @@ impl Builder {
         };
         let slots = NAMES.map(|name| {
             let (filling, public_paths) = match (name, self.slots.get(name), &self.kong) {
-                ("api", ..) => (Filling::Embedded(Arc::<Echo>::clone(api)), false),
+                ("api", ..) => match &self.embedded {
+                    Some(service) => (Filling::Embedded(Arc::clone(service)), false),
+                    None => (Filling::Embedded(Arc::<Echo>::clone(api)), false),
+                },
                 (_, Some(urls), _) => (remote(name, urls), false),
                 ("studio", ..) => (Filling::Embedded(Arc::<Echo>::clone(studio)), false),
                 (_, None, Some(kong)) => (remote(name, std::slice::from_ref(kong)), true),
@@ -359,12 +371,11 @@ impl Echo {
         std::mem::take(&mut *self.seen.lock().expect("no panic"))
     }
 
-    fn clone_shared(&self, seen: Seen, context: Option<RequestContext>) {
+    fn record(&self, seen: Seen, context: Option<RequestContext>) {
         self.seen.lock().expect("no panic").push((seen, context));
     }
 }
 
-/// The embedded side holds the recorder by its pointer.
 impl Embedded for Echo {
     fn call(&self, request: Request<Body>) -> BoxFuture<'static, Response<Body>> {
         let (parts, body) = request.into_parts();
@@ -376,7 +387,7 @@ impl Embedded for Echo {
             ..Seen::default()
         };
         let answer = super::origin::echoed(&seen);
-        self.clone_shared(seen, parts.extensions.get::<RequestContext>().cloned());
+        self.record(seen, parts.extensions.get::<RequestContext>().cloned());
         Box::pin(async move {
             let read = body.collect().await;
             let mut response = match read {

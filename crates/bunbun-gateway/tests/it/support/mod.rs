@@ -4,17 +4,25 @@
 //! Everything here blocks: tests are plain `#[test]` functions with threads and sockets, so that
 //! nothing of the runtime under test helps them by accident.
 
+mod certificates;
 mod client;
+mod gate;
 mod gateway;
+pub(crate) mod http2;
 mod keys;
 mod origin;
+mod upstreams;
 
 use std::time::Duration;
 
+pub(crate) use certificates::{Authority, client_config};
 pub(crate) use client::{Answer, Client, answers};
+pub(crate) use gate::Gate;
 pub(crate) use gateway::{Builder, Gateway};
+pub(crate) use http2::{Http2Client, HyperOrigin};
 pub(crate) use keys::Keys;
 pub(crate) use origin::{Origin, Peer, Seen};
+pub(crate) use upstreams::{ClosedPort, Names, full_listener, one_route};
 
 /// Longest wait for anything: reached only when a test fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);

@@ -41,8 +41,10 @@ impl Seen {
 /// The gateway's end of a connection, for a handler that answers.
 pub(crate) struct Peer {
     pub(crate) stream: TcpStream,
-    /// What arrived after the request's head and is not read yet.
+    /// What arrived after the request and is not read yet.
     pub(crate) buffered: Vec<u8>,
+    /// The request is a `HEAD`: its answer has no body.
+    head_only: bool,
 }
 
 impl Peer {
@@ -56,7 +58,7 @@ impl Peer {
         let body = body.as_ref();
         let length = body.len();
         let head = format!("HTTP/1.1 {status} X\r\n{headers}content-length: {length}\r\n\r\n");
-        self.send([head.as_bytes(), body].concat());
+        self.send([head.as_bytes(), if self.head_only { b"" } else { body }].concat());
     }
 
     /// Reads once into the buffer; false at the end.
@@ -210,9 +212,10 @@ impl Shared {
         if let Ok(copy) = stream.try_clone() {
             self.open.lock().expect("no panic").push(copy);
         }
-        let mut peer = Peer { stream, buffered: Vec::new() };
+        let mut peer = Peer { stream, buffered: Vec::new(), head_only: false };
         while let Some(mut seen) = read_request(&mut peer) {
             seen.connection = connection;
+            peer.head_only = seen.method == "HEAD";
             self.seen.lock().expect("no panic").push(seen.clone());
             if !(self.handler)(&seen, &mut peer) {
                 break;

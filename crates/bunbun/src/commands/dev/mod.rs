@@ -38,12 +38,9 @@ pub(crate) fn run(
 ) -> Result<(), Failure> {
     let mut sources = sources::read(global, Some(&arguments.listen))?;
     let data_dir = data_directory(&arguments.data_dir)?;
-    if sources.get("server.host").as_deref() == Some("0.0.0.0") && !is_set(&sources, "HOST") {
-        // Generated keys lie in a file here: nobody else's machine should reach this by default.
-        sources
-            .flags
-            .entry("server.host")
-            .or_insert_with(|| "127.0.0.1".to_owned());
+    if !is_host_chosen(&sources) {
+        // Generated keys lie in a file here: no other machine should reach this by default.
+        sources.flags.insert("server.host", "127.0.0.1".to_owned());
     }
     let secrets = Secrets::load(&data_dir.join(secrets::FILE))?;
     let own_cluster = sources.get("database.url").is_none();
@@ -145,8 +142,14 @@ impl Session<'_> {
     }
 }
 
-fn is_set(sources: &Sources, name: &str) -> bool {
-    sources.env.get(name).is_some_and(|value| !value.is_empty())
+/// Whether any layer says where to listen.
+fn is_host_chosen(sources: &Sources) -> bool {
+    let in_file = sources
+        .file
+        .get("server")
+        .and_then(|section| section.get("host"));
+    let in_env = sources.env.get("HOST").filter(|value| !value.is_empty());
+    in_file.is_some() || in_env.is_some() || sources.flags.contains_key("server.host")
 }
 
 /// Makes the directory, for us only, and gives its absolute path: PostgreSQL runs elsewhere.
