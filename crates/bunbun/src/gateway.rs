@@ -134,7 +134,10 @@ pub(crate) fn environment(
     slots: Slots,
     registry: &Arc<Registry>,
 ) -> Result<Environment, Failure> {
-    let redis_url = config.redis_url.as_ref().map(|url| url.expose_secret());
+    let redis_url = config
+        .redis_url
+        .as_ref()
+        .map(secrecy::ExposeSecret::expose_secret);
     let limits = Limits::new(redis_url)
         .map_err(|problem| Failure::new(problem, "write redis://[:password@]host:6379/0"))?;
     Ok(Environment {

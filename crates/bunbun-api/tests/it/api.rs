@@ -2,8 +2,9 @@
 //! in the OpenAPI document.
 
 use std::{
+    collections::HashMap,
     net::{IpAddr, Ipv4Addr},
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -29,6 +30,7 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
+use jsonschema::Validator;
 use serde_json::{Value, json};
 
 pub(crate) const SECRET: &str = "a-secret-of-the-api-tests-0123456789";
@@ -41,6 +43,8 @@ pub(crate) struct Api {
     service: Arc<dyn Embedded>,
     pub(crate) document: Value,
     project: Arc<Project>,
+    /// Made once each, because that takes milliseconds.
+    validators: Mutex<HashMap<String, Validator>>,
     pub(crate) shutdown: Shutdown,
     // Dropped last: the database goes when its pool has gone.
     pub(crate) database: Option<TestDb>,
@@ -71,6 +75,7 @@ impl Api {
             service: embed::router(router),
             document: serde_json::to_value(document).expect("serialisable"),
             project: project(),
+            validators: Mutex::default(),
             shutdown,
             database,
         }
@@ -173,9 +178,12 @@ impl Api {
 
     /// Fails where the body is not what the document describes.
     fn check_schema(&self, schema: &Value, reply: &Reply, what: &str) {
-        let mut root = schema.clone();
-        root["components"] = self.document["components"].clone();
-        let validator = jsonschema::draft202012::new(&root).expect("the schema is one");
+        let mut validators = self.validators.lock().expect("no test panics in here");
+        let validator = validators.entry(schema.to_string()).or_insert_with(|| {
+            let mut root = schema.clone();
+            root["components"] = self.document["components"].clone();
+            jsonschema::draft202012::new(&root).expect("the schema is one")
+        });
         let body = reply.json();
         if let Some(error) = validator.iter_errors(&body).next() {
             panic!("{what}: the body is not as declared: {error}\n{body:#}");

@@ -234,6 +234,15 @@ impl Builder {
         self
     }
 
+    /// Fills every slot of the original stack with one origin, which sees a slot's name as the
+    /// first segment of its paths.
+    pub(crate) fn named_slots(mut self, url: impl AsRef<str>) -> Self {
+        for name in NAMES.iter().filter(|name| **name != "api") {
+            self = self.slot(name, format!("{}/{name}", url.as_ref()));
+        }
+        self
+    }
+
     /// A gateway behind this one, for every slot without a URL of its own.
     pub(crate) fn kong(mut self, url: &str) -> Self {
         self.kong = Some(Url::parse(url).expect("a URL"));

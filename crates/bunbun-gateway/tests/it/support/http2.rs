@@ -207,7 +207,7 @@ impl Http2Client {
                 })
             }
         });
-        let all = tokio::time::timeout(PATIENCE, join_all(answering));
+        let all = async { tokio::time::timeout(PATIENCE, join_all(answering)).await };
         self.runtime.block_on(all).expect("answers in time")
     }
 

@@ -6,6 +6,7 @@
 
 mod certificates;
 mod client;
+pub(crate) mod frames;
 mod gate;
 mod gateway;
 pub(crate) mod http2;
