@@ -25,12 +25,21 @@ fn check_agrees_with_the_parser(bytes: &[u8]) {
         Err(_) => return,
     }
     let values = |name: &str| -> Vec<&[u8]> {
-        let named = request.headers.iter().filter(|header| header.name.eq_ignore_ascii_case(name));
+        let named = request
+            .headers
+            .iter()
+            .filter(|header| header.name.eq_ignore_ascii_case(name));
         named.map(|header| header.value.trim_ascii()).collect()
     };
     let (lengths, codings) = (values("content-length"), values("transfer-encoding"));
-    assert!(lengths.is_empty() || codings.is_empty(), "both framings passed");
-    assert!(lengths.len() <= 1 && codings.len() <= 1, "one framing twice");
+    assert!(
+        lengths.is_empty() || codings.is_empty(),
+        "both framings passed"
+    );
+    assert!(
+        lengths.len() <= 1 && codings.len() <= 1,
+        "one framing twice"
+    );
     match framing {
         Framing::Chunked => assert!(codings[0].eq_ignore_ascii_case(b"chunked")),
         Framing::Length(length) => {
@@ -39,7 +48,11 @@ fn check_agrees_with_the_parser(bytes: &[u8]) {
         }
         Framing::None | Framing::Upgrade => {
             assert!(codings.is_empty());
-            assert!(lengths.iter().all(|length| length.iter().all(|digit| *digit == b'0')));
+            assert!(
+                lengths
+                    .iter()
+                    .all(|length| length.iter().all(|digit| *digit == b'0'))
+            );
         }
     }
 }

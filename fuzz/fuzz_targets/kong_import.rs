@@ -10,18 +10,23 @@ use bunbun_gateway::{import::kong, path::normalise};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|yaml: &str| {
-    let Ok(imported) = kong::import(yaml) else { return };
+    let Ok(imported) = kong::import(yaml) else {
+        return;
+    };
     let file: toml::Table = imported.to_toml().parse().expect("valid TOML");
     assert_eq!(file.len(), 1, "a comment became content");
-    let back: GatewayConfig =
-        file["gateway"].clone().try_into().expect("a valid section");
+    let back: GatewayConfig = file["gateway"].clone().try_into().expect("a valid section");
     assert_eq!(format!("{back:?}"), format!("{:?}", imported.config));
 
     let config = &imported.config;
     let mut names = HashSet::new();
     for route in &config.routes {
         assert!(!route.name.is_empty() && route.name.len() <= 100);
-        assert!(names.insert(&route.name), "two routes are called {}", route.name);
+        assert!(
+            names.insert(&route.name),
+            "two routes are called {}",
+            route.name
+        );
         assert_eq!(normalise(&route.path).as_deref(), Ok(route.path.as_str()));
         assert!(route.rewrite.starts_with('/'));
         assert!(!(route.preserve_host && route.host.is_some()));
@@ -31,7 +36,11 @@ fuzz_target!(|yaml: &str| {
             !route.split.is_empty(),
             route.respond.is_some(),
         ];
-        assert_eq!(destinations.iter().filter(|given| **given).count(), 1, "{route:?}");
+        assert_eq!(
+            destinations.iter().filter(|given| **given).count(),
+            1,
+            "{route:?}"
+        );
         let sides = route.split.iter().map(|side| &side.upstream);
         for upstream in route.upstream.iter().chain(sides) {
             assert!(!config.upstreams[upstream].urls.is_empty());

@@ -17,8 +17,14 @@ use http::Method;
 use libfuzzer_sys::fuzz_target;
 
 const SEGMENTS: [&str; 8] = ["a", "b", "api", "auth", "rest", "v1", "verify", "pg"];
-const HOSTS: [&str; 6] =
-    ["a.test", "b.a.test", "*.a.test", "*.test", "A.Test", "a.test.evil.test"];
+const HOSTS: [&str; 6] = [
+    "a.test",
+    "b.a.test",
+    "*.a.test",
+    "*.test",
+    "A.Test",
+    "a.test.evil.test",
+];
 const METHODS: [&str; 3] = ["GET", "POST", "PUT"];
 
 #[derive(Debug, Arbitrary)]
@@ -64,7 +70,10 @@ impl Segments {
 
 fn chosen(bits: u8, all: &[&str]) -> Vec<String> {
     let bit = |at: &usize| bits >> at & 1 == 1;
-    (0..all.len()).filter(bit).map(|at| all[at].to_owned()).collect()
+    (0..all.len())
+        .filter(bit)
+        .map(|at| all[at].to_owned())
+        .collect()
 }
 
 fuzz_target!(|input: Input| {
@@ -83,7 +92,10 @@ fuzz_target!(|input: Input| {
         rewrite: "/".to_owned(),
         ..RouteConfig::default()
     });
-    let config = GatewayConfig { routes: routes.collect(), ..GatewayConfig::default() };
+    let config = GatewayConfig {
+        routes: routes.collect(),
+        ..GatewayConfig::default()
+    };
     let table = compile(&config, &environment()).expect("the routes are valid");
     for asked in input.requests.iter().take(16) {
         let path = asked.path.path();
@@ -110,7 +122,9 @@ fn search<'t>(
 ) -> Option<&'t Arc<Route>> {
     let matching = table.routes().iter().enumerate().filter(|(_, route)| {
         let own = route.path.trim_end_matches('/');
-        let below = path.strip_prefix(own).is_some_and(|rest| rest.starts_with('/'));
+        let below = path
+            .strip_prefix(own)
+            .is_some_and(|rest| rest.starts_with('/'));
         let path_fits = match route.exact {
             true => path == &*route.path,
             false => below || (path == &*route.path),
@@ -131,14 +145,19 @@ fn fits(pattern: &HostPattern, host: &str) -> bool {
         HostPattern::Exact(own) => own.to_ascii_lowercase() == host,
         HostPattern::Suffix(suffix) => {
             let suffix = suffix.to_ascii_lowercase();
-            host.strip_suffix(suffix.as_str()).is_some_and(|labels| !labels.is_empty())
+            host.strip_suffix(suffix.as_str())
+                .is_some_and(|labels| !labels.is_empty())
         }
     }
 }
 
 fn environment() -> Environment {
     let slots = NAMES.iter().map(|name| {
-        Arc::new(Slot { name: (*name).into(), filling: Filling::Empty, public_paths: false })
+        Arc::new(Slot {
+            name: (*name).into(),
+            filling: Filling::Empty,
+            public_paths: false,
+        })
     });
     Environment {
         slots: Slots(slots.collect()),

@@ -23,7 +23,9 @@ fuzz_target!(|sql: &str| {
         assert!(!statement.text.is_empty());
         assert!(statement.head().iter().all(|word| !word.is_empty()));
         let again = split(statement.text).expect("a statement is valid alone");
-        let [again] = again.as_slice() else { panic!("{} in one", again.len()) };
+        let [again] = again.as_slice() else {
+            panic!("{} in one", again.len())
+        };
         assert_eq!(again.text, statement.text);
         assert_eq!(again.head(), statement.head());
     }
@@ -31,5 +33,11 @@ fuzz_target!(|sql: &str| {
     let texts: Vec<&str> = statements.iter().map(|statement| statement.text).collect();
     let joined = texts.join("\n;\n");
     let again = split(&joined).expect("statements stay valid");
-    assert_eq!(again.iter().map(|statement| statement.text).collect::<Vec<_>>(), texts);
+    assert_eq!(
+        again
+            .iter()
+            .map(|statement| statement.text)
+            .collect::<Vec<_>>(),
+        texts
+    );
 });

@@ -94,17 +94,26 @@ impl AccessLog {
     /// When no thread can be started.
     pub fn new(format: Format, out: impl Write + Send + 'static) -> std::io::Result<Self> {
         let (waiting, news) = (Mutex::new(Waiting::default()), Condvar::new());
-        let shared = Arc::new(Shared { waiting, news, format });
+        let shared = Arc::new(Shared {
+            waiting,
+            news,
+            format,
+        });
         let for_writer = Arc::clone(&shared);
         let writer = std::thread::Builder::new()
             .name("access-log".to_owned())
             .spawn(move || write_all(&for_writer, out))?;
-        Ok(Self { shared, writer: Some(writer) })
+        Ok(Self {
+            shared,
+            writer: Some(writer),
+        })
     }
 
     /// Hands over a line.
     pub fn write(&self, line: &Line<'_>) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         let mut waiting = self.shared.waiting.lock();
         if waiting.bytes.len() > MAX_WAITING {
             waiting.lost += 1;
@@ -116,7 +125,10 @@ impl AccessLog {
         let millis = now.subsec_millis();
         let _ = match self.shared.format {
             Format::Json => {
-                let _ = write!(bytes, "{{\"time\":\"{time}.{millis:03}Z\",\"kind\":\"access\",");
+                let _ = write!(
+                    bytes,
+                    "{{\"time\":\"{time}.{millis:03}Z\",\"kind\":\"access\","
+                );
                 let start = bytes.len();
                 let written = serde_json::to_writer(&mut *bytes, line);
                 bytes.remove(start); // the object's own brace
@@ -131,8 +143,10 @@ impl AccessLog {
                 line.path,
                 line.duration_ms,
                 line.bytes,
-                line.route.map_or_else(String::new, |route| format!(" → {route}")),
-                line.refusal.map_or_else(String::new, |why| format!(" ({why})")),
+                line.route
+                    .map_or_else(String::new, |route| format!(" → {route}")),
+                line.refusal
+                    .map_or_else(String::new, |why| format!(" ({why})")),
             ),
         };
         bytes.push(b'\n');

@@ -46,15 +46,27 @@ impl<'r> Admission<'r> {
         headers: &'r HeaderMap,
         client_ip: IpAddr,
     ) -> Self {
-        let counts_users = route.policy.as_ref().is_some_and(|policy| policy.by() == RateLimitBy::User);
+        let counts_users = route
+            .policy
+            .as_ref()
+            .is_some_and(|policy| policy.by() == RateLimitBy::User);
         let needs_caller = route.own
             || route.access == Access::User
             || !route.roles.is_empty()
             || !route.scopes.is_empty()
             || counts_users
             || route.sticky == Some(RateLimitBy::User);
-        let caller = needs_caller.then(|| identity::caller(project, headers)).flatten();
-        Self { route, project, key, headers, client_ip, caller }
+        let caller = needs_caller
+            .then(|| identity::caller(project, headers))
+            .flatten();
+        Self {
+            route,
+            project,
+            key,
+            headers,
+            client_ip,
+            caller,
+        }
     }
 
     /// Closed routes and addresses; before anything else is looked at.
@@ -63,7 +75,9 @@ impl<'r> Admission<'r> {
             return Err(Refusal::Closed);
         }
         let within = |list: &[ipnet::IpNet]| list.iter().any(|net| net.contains(&self.client_ip));
-        if within(&self.route.deny_ips) || (!self.route.allow_ips.is_empty() && !within(&self.route.allow_ips)) {
+        if within(&self.route.deny_ips)
+            || (!self.route.allow_ips.is_empty() && !within(&self.route.allow_ips))
+        {
             return Err(Refusal::AddressDenied);
         }
         Ok(())
@@ -102,11 +116,18 @@ impl<'r> Admission<'r> {
         }
     }
 
-    /// Opaque keys must be the project's wherever they stand; other keys are the service's matter.
+    /// Opaque keys must be the project's wherever they stand, and the same one where there are
+    /// two; other keys are the service's matter.
     fn check_opaque(&self) -> Result<(), Refusal> {
-        let in_bearer = identity::bearer(self.headers)
-            .is_some_and(|t| t.starts_with(Project::OPAQUE_PREFIX) && self.project.identify_key(t).is_none());
-        if in_bearer || matches!(self.key, Key::Unknown { opaque: true } | Key::Duplicate) {
+        let in_bearer =
+            identity::bearer(self.headers).filter(|t| t.starts_with(Project::OPAQUE_PREFIX));
+        let wrong = in_bearer.is_some_and(|bearer| match self.key {
+            Key::Known { value, .. } if value.starts_with(Project::OPAQUE_PREFIX) => {
+                value != bearer
+            }
+            _ => self.project.identify_key(bearer).is_none(),
+        });
+        if wrong || matches!(self.key, Key::Unknown { opaque: true } | Key::Duplicate) {
             return Err(Refusal::WrongKey);
         }
         Ok(())
@@ -141,7 +162,15 @@ impl<'r> Admission<'r> {
             None => self.key.role().map(KeyRole::as_str),
         };
         let user = caller.and_then(Caller::user);
-        Some(policy.decide(Counted { ip: self.client_ip, key, user }).await)
+        Some(
+            policy
+                .decide(Counted {
+                    ip: self.client_ip,
+                    key,
+                    user,
+                })
+                .await,
+        )
     }
 }
 
@@ -149,7 +178,16 @@ fn check_basic(headers: &HeaderMap, basic: &BasicCredentials) -> Result<(), Refu
     let (username, password) = identity::basic(headers).ok_or(Refusal::NoBasic)?;
     let own = basic.password.as_ref().ok_or(Refusal::WrongBasic)?;
     // Both are compared in full, so that the time does not tell which one was wrong.
-    let right = secret::equal(&secret::digest(username.as_bytes()), &secret::digest(basic.username.as_bytes()))
-        & secret::equal(&secret::digest(password.as_bytes()), &secret::digest(own.expose_secret().as_bytes()));
-    if right { Ok(()) } else { Err(Refusal::WrongBasic) }
+    let right = secret::equal(
+        &secret::digest(username.as_bytes()),
+        &secret::digest(basic.username.as_bytes()),
+    ) & secret::equal(
+        &secret::digest(password.as_bytes()),
+        &secret::digest(own.expose_secret().as_bytes()),
+    );
+    if right {
+        Ok(())
+    } else {
+        Err(Refusal::WrongBasic)
+    }
 }

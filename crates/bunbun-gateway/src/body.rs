@@ -207,11 +207,17 @@ impl SocketBody {
 
     fn stalled(&mut self, cx: &mut Context<'_>) -> Poll<Stalled> {
         let timeout = self.idle_timeout;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
         timer.as_mut().poll(cx).map(|()| Stalled(timeout))
     }
 
-    fn broke<T>(&self, refusal: Refusal, error: impl Into<BoxError>) -> Poll<Option<Result<T, BoxError>>> {
+    fn broke<T>(
+        &self,
+        refusal: Refusal,
+        error: impl Into<BoxError>,
+    ) -> Poll<Option<Result<T, BoxError>>> {
         if let Some(progress) = &self.progress {
             let _ = progress.fault.set(refusal);
         }
@@ -240,7 +246,9 @@ impl HttpBody for SocketBody {
                 self.end();
                 return Poll::Ready(None);
             }
-            Some(Err(error)) => return self.broke(Refusal::BadRequest("the body broke off"), error),
+            Some(Err(error)) => {
+                return self.broke(Refusal::BadRequest("the body broke off"), error);
+            }
             Some(Ok(frame)) if self.without_trailers && frame.is_trailers() => {
                 self.end();
                 return Poll::Ready(None);

@@ -26,13 +26,17 @@ const MAX_BODY: u64 = 1024 * 1024;
 const MAX_BYTES: u64 = 64 * 1024 * 1024;
 const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 /// Headers that are part of the key, so that answers may vary by them.
-const KEYED: [HeaderName; 5] = [
+const KEYED: [HeaderName; 6] = [
     ACCEPT,
     ACCEPT_ENCODING,
     ACCEPT_LANGUAGE,
     ORIGIN,
     HeaderName::from_static("accept-profile"),
+    // PostgREST's answers depend on it without saying so in `Vary`.
+    HeaderName::from_static("prefer"),
 ];
+/// The credential of machines, beside `Authorization`.
+const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(crate) struct CacheKey {
@@ -41,7 +45,7 @@ pub(crate) struct CacheKey {
     host: Box<str>,
     target: Box<str>,
     role: Option<&'static str>,
-    headers: [Option<HeaderValue>; 5],
+    headers: [Option<HeaderValue>; 6],
 }
 
 struct Kept {
@@ -61,7 +65,12 @@ impl Default for ResponseCache {
         let weigh = |key: &CacheKey, kept: &Arc<Kept>| {
             u32::try_from(kept.body.len() + key.target.len() + 1024).unwrap_or(u32::MAX)
         };
-        Self(Cache::builder().max_capacity(MAX_BYTES).weigher(weigh).build())
+        Self(
+            Cache::builder()
+                .max_capacity(MAX_BYTES)
+                .weigher(weigh)
+                .build(),
+        )
     }
 }
 
@@ -77,10 +86,12 @@ impl ResponseCache {
     ) -> Option<CacheKey> {
         route.cache_ttl?;
         let headers = &parts.headers;
-        let private = [AUTHORIZATION, COOKIE, RANGE].iter().any(|name| headers.contains_key(name));
-        let refused = headers.get(CACHE_CONTROL).is_some_and(|value| {
-            value.to_str().map_or(true, |text| text.contains("no-store") || text.contains("no-cache"))
-        });
+        let private = [AUTHORIZATION, X_API_KEY, COOKIE, RANGE]
+            .iter()
+            .any(|name| headers.contains_key(name));
+        let wish = directives(headers);
+        let refused =
+            wish.is_none_or(|wish| wish.contains("no-store") || wish.contains("no-cache"));
         if parts.method != Method::GET || private || refused {
             return None;
         }
@@ -88,7 +99,11 @@ impl ResponseCache {
             route: Arc::clone(&route.name),
             project: project.into(),
             host: host.into(),
-            target: parts.uri.path_and_query().map_or("/", |target| target.as_str()).into(),
+            target: parts
+                .uri
+                .path_and_query()
+                .map_or("/", |target| target.as_str())
+                .into(),
             role,
             headers: KEYED.map(|name| headers.get(name).cloned()),
         })
@@ -110,8 +125,12 @@ impl ResponseCache {
         let mut response = Response::new(EdgeBody::Full(Some(kept.body.clone())));
         *response.status_mut() = kept.status;
         *response.headers_mut() = kept.headers.clone();
-        response.headers_mut().insert(AGE, HeaderValue::from(age.as_secs()));
-        response.headers_mut().insert(X_CACHE, HeaderValue::from_static("HIT"));
+        response
+            .headers_mut()
+            .insert(AGE, HeaderValue::from(age.as_secs()));
+        response
+            .headers_mut()
+            .insert(X_CACHE, HeaderValue::from_static("HIT"));
         Some(response)
     }
 
@@ -124,7 +143,9 @@ impl ResponseCache {
     ) -> Response<EdgeBody> {
         use http_body::Body as _;
         let length = response.body().size_hint().exact();
-        if !may_be_kept(&response) || length.is_none_or(|length| length > MAX_BODY) {
+        let ttl = ttl.min(max_age(response.headers()).unwrap_or(ttl));
+        if ttl.is_zero() || !may_be_kept(&response) || length.is_none_or(|length| length > MAX_BODY)
+        {
             return response;
         }
         let (mut parts, body) = response.into_parts();
@@ -132,33 +153,71 @@ impl ResponseCache {
             Ok(collected) => {
                 let body = collected.to_bytes();
                 let (status, headers) = (parts.status, parts.headers.clone());
-                let kept = Kept { status, headers, body: body.clone(), since: Instant::now(), ttl };
+                let kept = Kept {
+                    status,
+                    headers,
+                    body: body.clone(),
+                    since: Instant::now(),
+                    ttl,
+                };
                 self.0.insert(key, Arc::new(kept));
-                parts.headers.insert(X_CACHE, HeaderValue::from_static("MISS"));
+                parts
+                    .headers
+                    .insert(X_CACHE, HeaderValue::from_static("MISS"));
                 Response::from_parts(parts, EdgeBody::Full(Some(body)))
             }
             Err(error) => {
-                let broken = http_body_util::StreamBody::new(futures_util::stream::iter([Err(error)]));
+                let broken =
+                    http_body_util::StreamBody::new(futures_util::stream::iter([Err(error)]));
                 Response::from_parts(parts, EdgeBody::Boxed(BodyExt::boxed_unsync(broken)))
             }
         }
     }
 }
 
+/// All of `Cache-Control` in lower case; `None` where it cannot be read.
+fn directives(headers: &HeaderMap) -> Option<String> {
+    let mut all = String::new();
+    for value in headers.get_all(CACHE_CONTROL) {
+        all.push_str(value.to_str().ok()?);
+        all.push(',');
+    }
+    all.make_ascii_lowercase();
+    Some(all)
+}
+
+/// How long the answer says it stays fresh in a shared cache.
+fn max_age(headers: &HeaderMap) -> Option<Duration> {
+    let all = directives(headers)?;
+    let seconds = |name: &str| {
+        let value = all
+            .split(',')
+            .find_map(|item| item.trim().strip_prefix(name))?;
+        Some(Duration::from_secs(
+            value.trim_matches('"').parse().unwrap_or(0),
+        ))
+    };
+    seconds("s-maxage=").or_else(|| seconds("max-age="))
+}
+
 fn may_be_kept(response: &Response<EdgeBody>) -> bool {
     let headers = response.headers();
-    let forbidden = headers.get_all(CACHE_CONTROL).iter().any(|value| {
-        value.to_str().map_or(true, |text| {
-            ["no-store", "private", "no-cache", "max-age=0"].iter().any(|word| text.contains(word))
-        })
+    let forbidden = directives(headers).is_none_or(|text| {
+        ["no-store", "private", "no-cache"]
+            .iter()
+            .any(|word| text.contains(word))
     });
     let varies = headers.get_all(VARY).iter().any(|value| {
         value.to_str().map_or(true, |text| {
             text.split(',').map(str::trim).any(|name| {
-                !KEYED.iter().any(|keyed| keyed.as_str().eq_ignore_ascii_case(name))
+                !KEYED
+                    .iter()
+                    .any(|keyed| keyed.as_str().eq_ignore_ascii_case(name))
             })
         })
     });
-    response.status() == StatusCode::OK && !forbidden && !varies && !headers.contains_key(SET_COOKIE)
+    response.status() == StatusCode::OK
+        && !forbidden
+        && !varies
+        && !headers.contains_key(SET_COOKIE)
 }
-

@@ -40,14 +40,19 @@ impl Cors {
     /// Allows the given origins.
     #[must_use]
     pub fn new(allowed: &[String], dialect: Dialect) -> Self {
-        let allowed = allowed.iter().filter_map(|o| HeaderValue::try_from(o).ok()).collect();
+        let allowed = allowed
+            .iter()
+            .filter_map(|o| HeaderValue::try_from(o).ok())
+            .collect();
         Self { allowed, dialect }
     }
 
     /// What the origin of a request may do.
     #[must_use]
     pub fn grant(&self, config: CorsConfig, request: &HeaderMap) -> Grant {
-        let Some(origin) = request.get(ORIGIN) else { return Grant::Silent };
+        let Some(origin) = request.get(ORIGIN) else {
+            return Grant::Silent;
+        };
         match config {
             CorsConfig::Off => Grant::Silent,
             _ if self.allowed.contains(origin) => Grant::Listed(origin.clone()),
@@ -62,8 +67,14 @@ impl Cors {
 
     /// The answer to a preflight; `None` where the request is none, or not for us to answer.
     #[must_use]
-    pub fn preflight(&self, grant: &Grant, method: &Method, request: &HeaderMap) -> Option<Response<Body>> {
-        let asks = *method == Method::OPTIONS && request.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+    pub fn preflight(
+        &self,
+        grant: &Grant,
+        method: &Method,
+        request: &HeaderMap,
+    ) -> Option<Response<Body>> {
+        let asks =
+            *method == Method::OPTIONS && request.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
         if !asks || matches!(grant, Grant::Silent | Grant::Refused) {
             return None;
         }
@@ -95,7 +106,10 @@ impl Cors {
         };
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
         if credentials {
-            headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+            headers.insert(
+                ACCESS_CONTROL_ALLOW_CREDENTIALS,
+                HeaderValue::from_static("true"),
+            );
         } else {
             headers.remove(ACCESS_CONTROL_ALLOW_CREDENTIALS);
             if self.dialect == Dialect::Envoy {
@@ -118,7 +132,10 @@ mod tests {
     fn from(origin: &'static str) -> HeaderMap {
         let mut headers = HeaderMap::new();
         headers.insert("origin", HeaderValue::from_static(origin));
-        headers.insert("access-control-request-method", HeaderValue::from_static("POST"));
+        headers.insert(
+            "access-control-request-method",
+            HeaderValue::from_static("POST"),
+        );
         headers
     }
 
@@ -128,29 +145,52 @@ mod tests {
         let listed = cors.grant(CorsConfig::Public, &from("https://app.example"));
         let mut headers = HeaderMap::new();
         cors.mark(&listed, &mut headers);
-        assert_eq!(headers["access-control-allow-origin"], "https://app.example");
+        assert_eq!(
+            headers["access-control-allow-origin"],
+            "https://app.example"
+        );
         assert_eq!(headers["access-control-allow-credentials"], "true");
         assert_eq!(headers["vary"], "Origin");
         for evil in [
-            "null", "https://evil.app.example", "https://app.example.evil", "http://app.example",
-            "https://app.example:444", "https://APP.example",
+            "null",
+            "https://evil.app.example",
+            "https://app.example.evil",
+            "http://app.example",
+            "https://app.example:444",
+            "https://APP.example",
         ] {
             let grant = cors.grant(CorsConfig::Public, &from(evil));
             assert_eq!(grant, Grant::Refused, "{evil}");
-            assert!(cors.preflight(&grant, &Method::OPTIONS, &from(evil)).is_none());
+            assert!(
+                cors.preflight(&grant, &Method::OPTIONS, &from(evil))
+                    .is_none()
+            );
         }
     }
 
     #[test]
     fn public_routes_without_a_list_answer_as_the_dialect_does_but_without_credentials() {
-        for (dialect, origin) in [(Dialect::Kong2, "*"), (Dialect::Kong3, "*"), (Dialect::Envoy, "https://x.example")] {
+        for (dialect, origin) in [
+            (Dialect::Kong2, "*"),
+            (Dialect::Kong3, "*"),
+            (Dialect::Envoy, "https://x.example"),
+        ] {
             let cors = Cors::new(&[], dialect);
             let grant = cors.grant(CorsConfig::Public, &from("https://x.example"));
-            let response = cors.preflight(&grant, &Method::OPTIONS, &from("https://x.example")).unwrap();
+            let response = cors
+                .preflight(&grant, &Method::OPTIONS, &from("https://x.example"))
+                .unwrap();
             assert_eq!(response.status(), 200);
             assert_eq!(response.headers()["access-control-allow-origin"], origin);
-            assert!(!response.headers().contains_key("access-control-allow-credentials"));
-            assert_eq!(cors.grant(CorsConfig::Allowed, &from("https://x.example")), Grant::Refused);
+            assert!(
+                !response
+                    .headers()
+                    .contains_key("access-control-allow-credentials")
+            );
+            assert_eq!(
+                cors.grant(CorsConfig::Allowed, &from("https://x.example")),
+                Grant::Refused
+            );
         }
     }
 
@@ -159,9 +199,21 @@ mod tests {
         let cors = Cors::new(&[], Dialect::Envoy);
         let mut headers = HeaderMap::new();
         headers.insert("access-control-allow-origin", HeaderValue::from_static("*"));
-        headers.insert("access-control-allow-credentials", HeaderValue::from_static("true"));
-        cors.mark(&Grant::Public(HeaderValue::from_static("https://x")), &mut headers);
-        assert_eq!(headers.get_all("access-control-allow-origin").iter().count(), 1);
+        headers.insert(
+            "access-control-allow-credentials",
+            HeaderValue::from_static("true"),
+        );
+        cors.mark(
+            &Grant::Public(HeaderValue::from_static("https://x")),
+            &mut headers,
+        );
+        assert_eq!(
+            headers
+                .get_all("access-control-allow-origin")
+                .iter()
+                .count(),
+            1
+        );
         assert!(!headers.contains_key("access-control-allow-credentials"));
     }
 }

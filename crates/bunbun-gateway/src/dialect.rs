@@ -30,15 +30,26 @@ impl Asked {
     /// Keeps what matters of a request.
     pub fn of<B>(request: &Request<B>, scheme: &'static str) -> Self {
         let headers = request.headers();
-        let accept = headers.get(ACCEPT).or_else(|| headers.get(CONTENT_TYPE)).cloned();
-        Self { accept, scheme, host: headers.get(HOST).cloned(), uri: request.uri().clone() }
+        let accept = headers
+            .get(ACCEPT)
+            .or_else(|| headers.get(CONTENT_TYPE))
+            .cloned();
+        Self {
+            accept,
+            scheme,
+            host: headers.get(HOST).cloned(),
+            uri: request.uri().clone(),
+        }
     }
 
     /// The URI without its query, which may hold a key.
     fn realm(&self) -> String {
         let host = match &self.host {
             Some(host) => host.to_str().unwrap_or_default(),
-            None => self.uri.authority().map_or("", |authority| authority.as_str()),
+            None => self
+                .uri
+                .authority()
+                .map_or("", |authority| authority.as_str()),
         };
         let text = format!("{}://{host}{}", self.scheme, self.uri.path());
         text.chars().filter(|c| !matches!(c, '"' | '\\')).collect()
@@ -55,7 +66,12 @@ struct Answer {
 
 impl Answer {
     fn new(status: u16, text: impl Into<std::borrow::Cow<'static, str>>) -> Self {
-        Self { status, text: text.into(), challenge: None, compact: false }
+        Self {
+            status,
+            text: text.into(),
+            challenge: None,
+            compact: false,
+        }
     }
 
     fn challenge(mut self, value: &'static str) -> Self {
@@ -66,7 +82,12 @@ impl Answer {
 
 /// Renders a refusal.
 #[must_use]
-pub fn render(dialect: Dialect, refusal: &Refusal, asked: &Asked, request_id: &RequestId) -> Response<Body> {
+pub fn render(
+    dialect: Dialect,
+    refusal: &Refusal,
+    asked: &Asked,
+    request_id: &RequestId,
+) -> Response<Body> {
     let answer = match dialect {
         Dialect::Kong2 => kong(refusal, false),
         Dialect::Kong3 => kong(refusal, true),
@@ -78,7 +99,11 @@ pub fn render(dialect: Dialect, refusal: &Refusal, asked: &Asked, request_id: &R
         Dialect::Kong3 => kong_body(&answer, asked, Some(request_id.as_str())),
     };
     let has_body = !text.is_empty();
-    let mut response = Response::new(if has_body { body::full(text) } else { body::empty() });
+    let mut response = Response::new(if has_body {
+        body::full(text)
+    } else {
+        body::empty()
+    });
     *response.status_mut() =
         StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
@@ -95,17 +120,26 @@ pub fn render(dialect: Dialect, refusal: &Refusal, asked: &Asked, request_id: &R
 fn kong(refusal: &Refusal, three: bool) -> Answer {
     let invalid = "Invalid authentication credentials";
     match refusal {
-        Refusal::NoKey => Answer::new(401, "No API key found in request")
-            .challenge(if three { "Key" } else { "Key realm=\"kong\"" }),
-        Refusal::WrongKey | Refusal::NoUser if three => Answer::new(401, "Unauthorized").challenge("Key"),
+        Refusal::NoKey => Answer::new(401, "No API key found in request").challenge(if three {
+            "Key"
+        } else {
+            "Key realm=\"kong\""
+        }),
+        Refusal::WrongKey | Refusal::NoUser if three => {
+            Answer::new(401, "Unauthorized").challenge("Key")
+        }
         Refusal::WrongKey | Refusal::NoUser => Answer::new(401, invalid),
         Refusal::DuplicateKey => Answer::new(401, "Duplicate API key found"),
         Refusal::WrongRole => Answer::new(403, "You cannot consume this service"),
-        Refusal::NoRoute | Refusal::UnknownProject => {
-            Answer { compact: true, ..Answer::new(404, "no Route matched with those values") }
-        }
-        Refusal::NoBasic => Answer::new(401, "Unauthorized")
-            .challenge(if three { "Basic realm=\"service\"" } else { "Basic realm=\"kong\"" }),
+        Refusal::NoRoute | Refusal::UnknownProject => Answer {
+            compact: true,
+            ..Answer::new(404, "no Route matched with those values")
+        },
+        Refusal::NoBasic => Answer::new(401, "Unauthorized").challenge(if three {
+            "Basic realm=\"service\""
+        } else {
+            "Basic realm=\"kong\""
+        }),
         Refusal::WrongBasic if three => {
             Answer::new(401, "Unauthorized").challenge("Basic realm=\"service\"")
         }
@@ -113,9 +147,10 @@ fn kong(refusal: &Refusal, three: bool) -> Answer {
         Refusal::Closed => Answer::new(403, "Access is forbidden."),
         Refusal::AddressDenied => Answer::new(403, "Your IP address is not allowed"),
         Refusal::RateLimited => Answer::new(429, "API rate limit exceeded"),
-        Refusal::UpstreamFailed => {
-            Answer::new(502, "An invalid response was received from the upstream server")
-        }
+        Refusal::UpstreamFailed => Answer::new(
+            502,
+            "An invalid response was received from the upstream server",
+        ),
         Refusal::UpstreamTimeout => Answer::new(504, "The upstream server is timing out"),
         Refusal::Internal => Answer::new(500, "An unexpected error occurred"),
         Refusal::NameResolution => Answer::new(503, "name resolution failed"),
@@ -125,7 +160,10 @@ fn kong(refusal: &Refusal, three: bool) -> Answer {
         Refusal::EmptySlot(slot) => Answer::new(503, empty_slot(slot)),
         Refusal::Head(HeadFault::HeadTooLarge) => {
             // nginx's internal 494 reaches the client through Kong 2 and is a 400 since Kong 3.
-            Answer::new(if three { 400 } else { 494 }, "Request header or cookie too large")
+            Answer::new(
+                if three { 400 } else { 494 },
+                "Request header or cookie too large",
+            )
         }
         Refusal::Head(HeadFault::TargetTooLong) => Answer::new(414, "URI too long"),
         Refusal::Head(HeadFault::TooSlow) | Refusal::BodyTimeout => {
@@ -143,29 +181,70 @@ fn kong_body(answer: &Answer, asked: &Asked, id: Option<&str>) -> (String, &'sta
         || (answer.status >= 500 && &*answer.text != "name resolution failed");
     let wanted = asked.accept.as_ref().and_then(|value| value.to_str().ok());
     let text = &answer.text;
-    match wanted {
-        Some(accept) if accept.contains("text/html") => {
+    let media = match wanted {
+        // Its router answers with a table, which is JSON for everyone.
+        _ if answer.compact => Media::Json,
+        Some(accept) => kong_media(accept),
+        None if generated_by_nginx => Media::Plain,
+        None => Media::Json,
+    };
+    match media {
+        Media::Html => {
             let id = id.map_or_else(String::new, |id| format!("\n    <p>request_id: {id}</p>"));
             let page = format!(
                 "<!doctype html>\n<html>\n  <head>\n    <meta charset=\"utf-8\">\n    <title>Kong Error</title>\n  </head>\n  <body>\n    <h1>Kong Error</h1>\n    <p>{text}.</p>{id}\n  </body>\n</html>\n"
             );
             (page, "text/html; charset=utf-8")
         }
-        Some(accept) if accept.contains("application/xml") => {
+        Media::Xml => {
             let id = id.map_or_else(String::new, |id| format!("\n  <requestid>{id}</requestid>"));
             let document = format!(
                 "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<error>\n  <message>{text}</message>{id}\n</error>"
             );
             (document, "application/xml; charset=utf-8")
         }
-        Some(accept) if accept.contains("text/plain") => (kong_text(text, id), "text/plain; charset=utf-8"),
-        None if generated_by_nginx => (kong_text(text, id), "text/plain; charset=utf-8"),
-        _ => (kong_json(answer, id), "application/json; charset=utf-8"),
+        Media::Plain => (kong_text(text, id), "text/plain; charset=utf-8"),
+        Media::Json => (kong_json(answer, id), "application/json; charset=utf-8"),
     }
 }
 
+/// What Kong can write an error as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Media {
+    Json,
+    Html,
+    Xml,
+    Plain,
+}
+
+/// The first of the best-liked media types of `Accept`; what Kong does not know is JSON
+/// (`kong/pdk/response.lua`, `kong/tools/utils.lua`).
+fn kong_media(accept: &str) -> Media {
+    let (mut chosen, mut best) = (Media::Json, 0.0);
+    for item in accept.split(',') {
+        let mut parts = item.split(';').map(str::trim);
+        let media = match parts.next().unwrap_or_default() {
+            "text/html" => Media::Html,
+            "application/xml" => Media::Xml,
+            "text/plain" | "text/*" => Media::Plain,
+            name if name.contains('/') => Media::Json,
+            _ => continue,
+        };
+        let quality = parts
+            .find_map(|part| part.strip_prefix("q=")?.parse().ok())
+            .unwrap_or(1.0);
+        if quality > best {
+            (chosen, best) = (media, quality);
+        }
+    }
+    chosen
+}
+
 fn kong_text(text: &str, id: Option<&str>) -> String {
-    id.map_or_else(|| format!("{text}\n"), |id| format!("{text}\nrequest_id: {id}\n"))
+    id.map_or_else(
+        || format!("{text}\n"),
+        |id| format!("{text}\nrequest_id: {id}\n"),
+    )
 }
 
 fn kong_json(answer: &Answer, id: Option<&str>) -> String {
@@ -181,7 +260,10 @@ fn kong_json(answer: &Answer, id: Option<&str>) -> String {
 fn envoy(refusal: &Refusal, asked: &Asked) -> Answer {
     let basic = |text: &'static str| {
         let challenge = HeaderValue::try_from(format!("Basic realm=\"{}\"", asked.realm())).ok();
-        Answer { challenge, ..Answer::new(401, text) }
+        Answer {
+            challenge,
+            ..Answer::new(401, text)
+        }
     };
     let denied = "RBAC: access denied";
     let reset = "upstream connect error or disconnect/reset before headers. reset reason: connection failure";
@@ -207,7 +289,9 @@ fn envoy(refusal: &Refusal, asked: &Asked) -> Answer {
             "upstream connect error or disconnect/reset before headers. reset reason: overflow",
         ),
         Refusal::EmptySlot(slot) => Answer::new(503, empty_slot(slot)),
-        Refusal::Head(HeadFault::HeadTooLarge) => Answer::new(431, "Request Header Fields Too Large"),
+        Refusal::Head(HeadFault::HeadTooLarge) => {
+            Answer::new(431, "Request Header Fields Too Large")
+        }
         Refusal::Head(HeadFault::TargetTooLong) => Answer::new(414, "URI Too Long"),
         Refusal::Head(HeadFault::TooSlow) | Refusal::BodyTimeout => {
             Answer::new(408, "Request Timeout")
@@ -259,7 +343,11 @@ pub fn mark_proxied(
             headers.insert(X_KONG_UPSTREAM_LATENCY, HeaderValue::from(upstream_ms));
             headers.insert(X_KONG_PROXY_LATENCY, HeaderValue::from(proxy_ms));
             let three = dialect == Dialect::Kong3;
-            let via = if three { "1.1 kong/3.9.3" } else { "kong/2.8.1" };
+            let via = if three {
+                "1.1 kong/3.9.3"
+            } else {
+                "kong/2.8.1"
+            };
             headers.append(VIA, HeaderValue::from_static(via));
             if three {
                 headers.insert(X_KONG_REQUEST_ID, request_id.as_header().clone());

@@ -11,9 +11,7 @@ use bunbun_http::{RequestContext, body::Embedded};
 use futures_util::FutureExt as _;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode,
-    header::{
-        CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRAILER, TRANSFER_ENCODING, UPGRADE,
-    },
+    header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRAILER, TRANSFER_ENCODING, UPGRADE},
     uri::PathAndQuery,
 };
 use http_body::Body as _;
@@ -66,16 +64,31 @@ impl Dispatch<'_> {
         request: Request<Incoming>,
     ) -> Result<Dispatched, (Refusal, Option<Box<dyn std::error::Error + Send + Sync>>)> {
         let upstream = match &self.route.target {
-            Target::Respond { status, body, content_type } => {
+            Target::Respond {
+                status,
+                body,
+                content_type,
+            } => {
                 let mut response = Response::new(EdgeBody::Full(Some(body.clone())));
                 *response.status_mut() = *status;
-                response.headers_mut().insert(CONTENT_TYPE, content_type.clone());
-                return Ok(Dispatched { response, upstream: None });
+                response
+                    .headers_mut()
+                    .insert(CONTENT_TYPE, content_type.clone());
+                return Ok(Dispatched {
+                    response,
+                    upstream: None,
+                });
             }
             Target::Slot(slot) => match &slot.filling {
-                Filling::Embedded(service) => return self.call(service, request).await.map_err(|r| (r, None)),
+                Filling::Embedded(service) => {
+                    return Box::pin(self.call(service, request))
+                        .await
+                        .map_err(|r| (r, None));
+                }
                 Filling::Remote(upstream) => upstream,
-                Filling::Empty => return Err((Refusal::EmptySlot(slot.name.to_string().into()), None)),
+                Filling::Empty => {
+                    return Err((Refusal::EmptySlot(slot.name.to_string().into()), None));
+                }
             },
             Target::Upstream(upstream) => upstream,
             Target::Split(sides) => self.side(sides),
@@ -90,7 +103,9 @@ impl Dispatch<'_> {
             None => rand::rng().random_range(0..100),
         };
         let side = sides.iter().find(|(end, _)| point < *end).or(sides.last());
-        &side.expect("a compiled split has sides that add up to 100").1
+        &side
+            .expect("a compiled split has sides that add up to 100")
+            .1
     }
 
     /// Calls a service in this process.
@@ -113,7 +128,10 @@ impl Dispatch<'_> {
             .map_err(|_| Refusal::UpstreamTimeout)?
             .map_err(|_| Refusal::Internal)?;
         let response = response.map(EdgeBody::Boxed);
-        Ok(Dispatched { response, upstream: Some(started.elapsed()) })
+        Ok(Dispatched {
+            response,
+            upstream: Some(started.elapsed()),
+        })
     }
 
     /// The client's body with its limits.
@@ -129,8 +147,9 @@ impl Dispatch<'_> {
         if limit.is_some_and(|limit| incoming.size_hint().lower() > limit) {
             return Err(Refusal::BodyTooLarge);
         }
-        let mut body =
-            SocketBody::new(incoming, self.body_timeout).with_limit(limit).without_trailers();
+        let mut body = SocketBody::new(incoming, self.body_timeout)
+            .with_limit(limit)
+            .without_trailers();
         if let Some(progress) = progress {
             body = body.with_progress(progress);
         }
@@ -145,17 +164,27 @@ impl Dispatch<'_> {
     ) -> Result<Dispatched, (Refusal, Option<Box<dyn std::error::Error + Send + Sync>>)> {
         let (mut parts, incoming) = request.into_parts();
         let progress = (!incoming.is_end_stream()).then(Arc::<Progress>::default);
-        let body = self.client_body(incoming, progress.clone()).map_err(|refusal| (refusal, None))?;
-        let body = self.hold_small(body, &parts.headers).await.map_err(|refusal| (refusal, None))?;
+        let body = self
+            .client_body(incoming, progress.clone())
+            .map_err(|refusal| (refusal, None))?;
+        let body = self
+            .hold_small(body, &parts.headers)
+            .await
+            .map_err(|refusal| (refusal, None))?;
         let upgrade = self.upgrade.take();
         if let Some(upgrade) = &upgrade {
-            parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            parts
+                .headers
+                .insert(CONNECTION, HeaderValue::from_static("upgrade"));
             parts.headers.insert(UPGRADE, upgrade.protocol.clone());
         }
         if let HostRule::Fixed(host) = &self.route.host {
             parts.headers.insert(HOST, host.clone());
         } else if self.route.host == HostRule::Preserve
-            && let Some(host) = parts.uri.authority().and_then(|a| HeaderValue::try_from(a.as_str()).ok())
+            && let Some(host) = parts
+                .uri
+                .authority()
+                .and_then(|a| HeaderValue::try_from(a.as_str()).ok())
         {
             parts.headers.insert(HOST, host);
         }
@@ -177,8 +206,10 @@ impl Dispatch<'_> {
             progress,
         };
         let started = Instant::now();
-        let (response, lease) =
-            upstream.send(request, &options).await.map_err(|error| (error.refusal, error.cause))?;
+        let (response, lease) = upstream
+            .send(request, &options)
+            .await
+            .map_err(|error| (error.refusal, error.cause))?;
         let took = started.elapsed();
         let response = match upgrade {
             Some(upgrade) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
@@ -189,14 +220,20 @@ impl Dispatch<'_> {
             }
             _ => self.answer(response, lease),
         };
-        Ok(Dispatched { response, upstream: Some(took) })
+        Ok(Dispatched {
+            response,
+            upstream: Some(took),
+        })
     }
 
     /// Holds a small body whole where a retry or a mirror may need it again.
     async fn hold_small(&self, body: EdgeBody, headers: &HeaderMap) -> Result<EdgeBody, Refusal> {
         let wanted = self.route.retries > 0 || self.route.mirror.is_some();
         let small = headers.contains_key(CONTENT_LENGTH)
-            && body.size_hint().exact().is_some_and(|length| length <= MAX_REPLAY);
+            && body
+                .size_hint()
+                .exact()
+                .is_some_and(|length| length <= MAX_REPLAY);
         if !(wanted && small) || matches!(body, EdgeBody::Empty) {
             return Ok(body);
         }
@@ -209,28 +246,38 @@ impl Dispatch<'_> {
 
     /// Sends a copy to the mirror; nobody waits for it, and few are under way at once.
     fn mirror(&self, request: &Request<EdgeBody>) {
-        let Some(mirror) = &self.route.mirror else { return };
-        let Some(body) = request.body().replay() else { return };
-        let Ok(permit) = Arc::clone(self.mirrors).try_acquire_owned() else { return };
+        let Some(mirror) = &self.route.mirror else {
+            return;
+        };
+        let Some(body) = request.body().replay() else {
+            return;
+        };
+        let Ok(permit) = Arc::clone(self.mirrors).try_acquire_owned() else {
+            return;
+        };
         let mut copy = Request::new(body);
         *copy.method_mut() = request.method().clone();
         *copy.uri_mut() = request.uri().clone();
         *copy.headers_mut() = request.headers().clone();
         copy.headers_mut().remove(UPGRADE);
         copy.headers_mut().remove(CONNECTION);
-        let (mirror, options) = (Arc::clone(mirror), SendOptions {
-            shard: self.shard,
-            first_byte_timeout: self.route.first_byte_timeout,
-            retries: 0,
-            upgrade: false,
-            keep_host: self.route.host != HostRule::Upstream,
-            progress: None,
-        });
+        let (mirror, options) = (
+            Arc::clone(mirror),
+            SendOptions {
+                shard: self.shard,
+                first_byte_timeout: self.route.first_byte_timeout,
+                retries: 0,
+                upgrade: false,
+                keep_host: self.route.host != HostRule::Upstream,
+                progress: None,
+            },
+        );
         let idle_timeout = self.route.idle_timeout;
         task::spawn_quiet(async move {
             let _permit = permit;
             if let Ok((response, lease)) = mirror.send(copy, &options).await {
-                let body = SocketBody::new(response.into_body(), idle_timeout).with_on_end(Box::new(lease));
+                let body = SocketBody::new(response.into_body(), idle_timeout)
+                    .with_on_end(Box::new(lease));
                 let mut body = EdgeBody::Socket(Box::new(body));
                 while let Some(Ok(_)) = body.frame().await {}
             }
@@ -259,13 +306,26 @@ impl Dispatch<'_> {
     }
 
     /// Turns both connections into a tunnel.
-    fn switch(&self, upgrade: Upgrade, mut response: Response<Incoming>, lease: Lease) -> Response<EdgeBody> {
+    fn switch(
+        &self,
+        upgrade: Upgrade,
+        mut response: Response<Incoming>,
+        lease: Lease,
+    ) -> Response<EdgeBody> {
         let upstream = hyper::upgrade::on(&mut response);
-        tunnel::open(upgrade.client, upstream, self.route.idle_timeout, self.tunnels.clone(), lease);
+        tunnel::open(
+            upgrade.client,
+            upstream,
+            self.route.idle_timeout,
+            self.tunnels.clone(),
+            lease,
+        );
         let (mut parts, _) = response.into_parts();
         let protocol = parts.headers.remove(UPGRADE).unwrap_or(upgrade.protocol);
         strip_connection_headers(&mut parts.headers);
-        parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        parts
+            .headers
+            .insert(CONNECTION, HeaderValue::from_static("upgrade"));
         parts.headers.insert(UPGRADE, protocol);
         Response::from_parts(parts, EdgeBody::Empty)
     }
@@ -302,11 +362,16 @@ pub(crate) fn sticky_hash(
     key: Option<&str>,
 ) -> Option<u64> {
     let value = match by? {
-        RateLimitBy::User => context.caller.as_ref().and_then(|caller| caller.user().map(str::to_owned)),
+        RateLimitBy::User => context
+            .caller
+            .as_ref()
+            .and_then(|caller| caller.user().map(str::to_owned)),
         RateLimitBy::Key => key.map(str::to_owned),
         RateLimitBy::Ip => None,
     };
     let value = value.unwrap_or_else(|| context.client_ip.to_string());
     let digest = bunbun_core::secret::digest(value.as_bytes());
-    Some(u64::from_be_bytes(digest[..8].try_into().unwrap_or_default()))
+    Some(u64::from_be_bytes(
+        digest[..8].try_into().unwrap_or_default(),
+    ))
 }

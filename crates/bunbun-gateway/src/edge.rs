@@ -1,6 +1,10 @@
 //! The life of a request: accept → normalise → identify → admit → dispatch → finish.
 
-use std::{net::IpAddr, sync::Arc, time::{Duration, Instant}};
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use arc_swap::ArcSwap;
 use bunbun_core::{
@@ -132,8 +136,10 @@ impl Edge {
     /// An edge.
     #[must_use]
     pub fn new(snapshot: Snapshot, config: EdgeConfig) -> Self {
-        let tunnels =
-            tunnel::Ends { shutdown: config.shutdown.clone(), open: TaskTracker::default() };
+        let tunnels = tunnel::Ends {
+            shutdown: config.shutdown.clone(),
+            open: TaskTracker::default(),
+        };
         Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             config,
@@ -159,7 +165,10 @@ impl Edge {
     /// Whether an address is a trusted proxy's.
     #[must_use]
     pub fn is_trusted(&self, ip: IpAddr) -> bool {
-        self.config.trusted_proxies.iter().any(|net| net.contains(&ip))
+        self.config
+            .trusted_proxies
+            .iter()
+            .any(|net| net.contains(&ip))
     }
 
     /// Handles one request.
@@ -167,7 +176,10 @@ impl Edge {
         let snapshot = self.snapshot.load_full();
         let mut record = Box::new(self.record(peer, &request));
         let span = self.config.traces.as_ref().map(|traces| {
-            let client = request.headers().get(TRACEPARENT).filter(|v| is_traceparent(v));
+            let client = request
+                .headers()
+                .get(TRACEPARENT)
+                .filter(|v| is_traceparent(v));
             let (span, context) = traces.begin(&record.method, client);
             if let Some(context) = context {
                 record.traceparent = context;
@@ -200,7 +212,10 @@ impl Edge {
         if let Some(span) = span {
             span.record("http.response.status_code", record.status);
             span.record("url.path", record.path.as_str());
-            span.record("http.route", record.route.as_ref().map_or("none", |route| &*route.name));
+            span.record(
+                "http.route",
+                record.route.as_ref().map_or("none", |route| &*route.name),
+            );
         }
         response.map(|body| FinishBody::new(body, record))
     }
@@ -250,11 +265,14 @@ impl Exchange<'_> {
         // Identify.
         let host = headers::host(&parts).map_err(bad)?.to_owned();
         let edge = self.edge;
-        let (project, path) =
-            identify::project(&edge.config, &host, path)?;
+        let (project, path) = identify::project(&edge.config, &host, path)?;
         self.record.project = Some(project.reference.clone());
         self.record.path = path.clone().into_owned();
-        let route = self.snapshot.table.find(&host, &path, &parts.method).ok_or(Refusal::NoRoute)?;
+        let route = self
+            .snapshot
+            .table
+            .find(&host, &path, &parts.method)
+            .ok_or(Refusal::NoRoute)?;
         self.record.route = Some(Arc::clone(route));
         let key = Key::find(&project, &parts.headers, parts.uri.query());
         self.record.key = key.log_name();
@@ -264,12 +282,20 @@ impl Exchange<'_> {
             Admission::new(route, &project, &key, &parts.headers, self.record.client_ip);
         admission.check_address()?;
         self.grant = self.snapshot.cors.grant(route.cors, &parts.headers);
-        if let Some(preflight) = self.snapshot.cors.preflight(&self.grant, &parts.method, &parts.headers) {
+        if let Some(preflight) =
+            self.snapshot
+                .cors
+                .preflight(&self.grant, &parts.method, &parts.headers)
+        {
             return Ok(preflight.map(EdgeBody::Boxed));
         }
         admission.check_credential(&edge.config.basic)?;
         self.decision = admission.count().await;
-        if self.decision.as_ref().is_some_and(|decision| !decision.allowed) {
+        if self
+            .decision
+            .as_ref()
+            .is_some_and(|decision| !decision.allowed)
+        {
             return Err(Refusal::RateLimited);
         }
         let caller = admission.caller.take();
@@ -298,14 +324,17 @@ impl Exchange<'_> {
             body_timeout: edge.config.body_timeout,
         };
         let dispatched = dispatch.run(Request::from_parts(parts, incoming)).await;
-        let Dispatched { mut response, upstream } = dispatched.map_err(|(refusal, cause)| {
+        let Dispatched {
+            mut response,
+            upstream,
+        } = dispatched.map_err(|(refusal, cause)| {
             self.cause = cause;
             refusal
         })?;
         self.record.upstream = upstream;
         route.response_rules.apply(response.headers_mut());
         if let (Some(key), Some(ttl)) = (cached, route.cache_ttl) {
-            response = edge.cache.keep(key, ttl, response).await;
+            response = Box::pin(edge.cache.keep(key, ttl, response)).await;
         }
         Ok(response)
     }
@@ -314,10 +343,10 @@ impl Exchange<'_> {
     fn upgrade(&self, request: &mut Request<Incoming>) -> Option<Upgrade> {
         self.peer.wire.as_ref()?;
         let protocol = headers::upgrade_protocol(request.headers())?;
-        request
-            .body()
-            .is_end_stream()
-            .then(|| Upgrade { protocol, client: hyper::upgrade::on(request) })
+        request.body().is_end_stream().then(|| Upgrade {
+            protocol,
+            client: hyper::upgrade::on(request),
+        })
     }
 
     /// Makes the request the upstream's: path, keys, and what it is told of the client.
@@ -328,11 +357,17 @@ impl Exchange<'_> {
         path: &str,
         parts: &mut Parts,
     ) -> Result<(), Refusal> {
-        let query = parts.uri.query().map(|query| key.translate_query(route.keys, query));
+        let query = parts
+            .uri
+            .query()
+            .map(|query| key.translate_query(route.keys, query));
         let target = dispatch::target(&route.upstream_path(path), query.as_deref())?;
         let host = match parts.headers.get(HOST) {
             Some(host) => Some(host.clone()),
-            None => parts.uri.authority().and_then(|a| HeaderValue::try_from(a.as_str()).ok()),
+            None => parts
+                .uri
+                .authority()
+                .and_then(|a| HeaderValue::try_from(a.as_str()).ok()),
         };
         parts.uri = Uri::from(target);
         headers::remove_claims(&mut parts.headers);
@@ -343,18 +378,24 @@ impl Exchange<'_> {
         if let (true, Some(host)) = (!parts.headers.contains_key(HOST), &host) {
             parts.headers.insert(HOST, host.clone());
         }
-        headers::forward(&mut parts.headers, &Forwarding {
-            client_ip: self.record.client_ip,
-            peer: &self.peer.ip_header,
-            trusted: self.peer.trusted,
-            scheme: self.peer.scheme,
-            port: self.peer.local_port,
-            host: host.as_ref(),
-            request_id: &self.record.request_id,
-            traceparent: &self.record.traceparent,
-        });
+        headers::forward(
+            &mut parts.headers,
+            &Forwarding {
+                client_ip: self.record.client_ip,
+                peer: &self.peer.ip_header,
+                trusted: self.peer.trusted,
+                scheme: self.peer.scheme,
+                port: self.peer.local_port,
+                host: host.as_ref(),
+                request_id: &self.record.request_id,
+                traceparent: &self.record.traceparent,
+            },
+        );
         if self.snapshot.dialect == Dialect::Kong3 {
-            parts.headers.insert(dialect::X_KONG_REQUEST_ID, self.record.request_id.as_header().clone());
+            parts.headers.insert(
+                dialect::X_KONG_REQUEST_ID,
+                self.record.request_id.as_header().clone(),
+            );
         }
         Ok(())
     }
@@ -365,8 +406,14 @@ impl Exchange<'_> {
         crate::metrics::count_refusal(refusal.label());
         let cause = self.cause.take();
         if refusal.source() == crate::refusal::Source::Upstream {
-            let error = cause.as_deref().map(|cause| bunbun_core::error::chain(cause));
-            let route = self.record.route.as_ref().map(|route| route.name.to_string());
+            let error = cause
+                .as_deref()
+                .map(|cause| bunbun_core::error::chain(cause));
+            let route = self
+                .record
+                .route
+                .as_ref()
+                .map(|route| route.name.to_string());
             tracing::warn!(request_id = %self.record.request_id, route, reason = refusal.label(), error, "upstream failed");
         }
         let own = self.record.route.as_ref().is_some_and(|route| route.own);
@@ -378,7 +425,12 @@ impl Exchange<'_> {
             security_headers::apply(response.headers_mut());
             response
         } else {
-            dialect::render(self.snapshot.dialect, refusal, asked, &self.record.request_id)
+            dialect::render(
+                self.snapshot.dialect,
+                refusal,
+                asked,
+                &self.record.request_id,
+            )
         };
         self.edge.refusals.remember(Refused {
             request_id: self.record.request_id.as_str().to_owned(),
@@ -387,8 +439,16 @@ impl Exchange<'_> {
                 "" => asked.uri.path().to_owned(),
                 path => path.to_owned(),
             },
-            project: self.record.project.as_ref().map_or_else(String::new, ToString::to_string),
-            route: self.record.route.as_ref().map(|route| route.name.to_string()),
+            project: self
+                .record
+                .project
+                .as_ref()
+                .map_or_else(String::new, ToString::to_string),
+            route: self
+                .record
+                .route
+                .as_ref()
+                .map(|route| route.name.to_string()),
             status: response.status().as_u16(),
             refusal: refusal.clone(),
         });
@@ -401,7 +461,10 @@ impl Exchange<'_> {
         let upstream = self.record.upstream;
         let status = response.status();
         let headers = response.headers_mut();
-        headers.insert(RequestId::HEADER, self.record.request_id.as_header().clone());
+        headers.insert(
+            RequestId::HEADER,
+            self.record.request_id.as_header().clone(),
+        );
         self.snapshot.cors.mark(&self.grant, headers);
         if let Some(decision) = &self.decision {
             decision.write(headers);
@@ -412,7 +475,8 @@ impl Exchange<'_> {
         let own = self.record.route.as_ref().is_some_and(|route| route.own);
         let gateway = total.saturating_sub(upstream.unwrap_or_default());
         if let (Some(upstream), false) = (upstream, own) {
-            let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+            let millis =
+                |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
             dialect::mark_proxied(
                 self.snapshot.dialect,
                 headers,
@@ -438,13 +502,16 @@ fn server_timing(gateway: Duration, upstream: Option<Duration>) -> HeaderValue {
         let (ms, hundredths) = tenths(upstream);
         let _ = write!(text, ", upstream;dur={ms}.{hundredths:02}");
     }
-    HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).expect("digits and letters are a header value")
+    HeaderValue::from_maybe_shared(bytes::Bytes::from(text))
+        .expect("digits and letters are a header value")
 }
 
 fn is_traceparent(value: &HeaderValue) -> bool {
     let bytes = value.as_bytes();
     let hex = |range: std::ops::Range<usize>| {
-        bytes[range.clone()].iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+        bytes[range.clone()]
+            .iter()
+            .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
             && bytes[range].iter().any(|b| *b != b'0')
     };
     bytes.len() == 55

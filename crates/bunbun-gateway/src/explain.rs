@@ -55,7 +55,12 @@ impl Refusals {
     }
 
     fn find(&self, request_id: &str) -> Option<Refused> {
-        self.0.lock().iter().rev().find(|refused| refused.request_id == request_id).cloned()
+        self.0
+            .lock()
+            .iter()
+            .rev()
+            .find(|refused| refused.request_id == request_id)
+            .cloned()
     }
 }
 

@@ -46,13 +46,19 @@ impl Record {
         if let Some(route) = &self.route {
             route.metrics.count(self.status, took);
         } else {
-            metrics::counter!("bunbun_requests_total", "route" => "none", "class" => "4xx").increment(1);
+            metrics::counter!("bunbun_requests_total", "route" => "none", "class" => "4xx")
+                .increment(1);
         }
         let Some(log) = &self.log else { return };
         let millis = |duration: Duration| (duration.as_secs_f64() * 1e6).round() / 1e3;
         log.write(&Line {
             request_id: self.request_id.as_str(),
-            trace_id: self.traceparent.to_str().ok().and_then(|t| t.get(3..35)).unwrap_or_default(),
+            trace_id: self
+                .traceparent
+                .to_str()
+                .ok()
+                .and_then(|t| t.get(3..35))
+                .unwrap_or_default(),
             project: self.project.as_ref().map_or("", ProjectRef::as_str),
             route: self.route.as_ref().map(|route| &*route.name),
             method: self.method.as_str(),
@@ -80,7 +86,11 @@ pub struct FinishBody {
 impl FinishBody {
     pub(crate) fn new(body: EdgeBody, record: Box<Record>) -> Self {
         let complete = body.is_end_stream();
-        Self { body, record: Some(record), complete }
+        Self {
+            body,
+            record: Some(record),
+            complete,
+        }
     }
 
     fn finish(&mut self, aborted: bool) {
@@ -129,7 +139,10 @@ impl HttpBody for FinishBody {
 
 impl Drop for FinishBody {
     fn drop(&mut self) {
-        let head_only = self.record.as_ref().is_some_and(|record| record.method == Method::HEAD);
+        let head_only = self
+            .record
+            .as_ref()
+            .is_some_and(|record| record.method == Method::HEAD);
         let aborted = !self.complete && !head_only;
         self.finish(aborted);
     }

@@ -6,9 +6,7 @@ use std::net::IpAddr;
 use bunbun_http::RequestId;
 use http::{
     HeaderMap, HeaderName, HeaderValue,
-    header::{
-        CONNECTION, FORWARDED, HOST, TE, UPGRADE,
-    },
+    header::{CONNECTION, FORWARDED, HOST, TE, UPGRADE},
 };
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -72,7 +70,10 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) -> Result<(), &'static str> {
     }
     remove_where(headers, is_of_connection);
     if let Some(te) = headers.remove(TE)
-        && te.to_str().is_ok_and(|text| text.split(',').any(|t| t.trim().eq_ignore_ascii_case("trailers")))
+        && te.to_str().is_ok_and(|text| {
+            text.split(',')
+                .any(|t| t.trim().eq_ignore_ascii_case("trailers"))
+        })
     {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
@@ -95,8 +96,11 @@ fn is_of_connection(name: &str) -> bool {
 
 /// Removes headers by name in one look at the names: most requests have none of them.
 fn remove_where(headers: &mut HeaderMap, doomed: impl Fn(&str) -> bool) {
-    let names: Vec<HeaderName> =
-        headers.keys().filter(|name| doomed(name.as_str())).cloned().collect();
+    let names: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| doomed(name.as_str()))
+        .cloned()
+        .collect();
     for name in names {
         headers.remove(name);
     }
@@ -106,7 +110,11 @@ fn nominations(headers: &HeaderMap) -> Result<Vec<HeaderName>, &'static str> {
     let mut nominated = Vec::new();
     for value in headers.get_all(CONNECTION) {
         let text = value.to_str().map_err(|_| "Connection is not ASCII")?;
-        for token in text.split(',').map(str::trim).filter(|token| !token.is_empty()) {
+        for token in text
+            .split(',')
+            .map(str::trim)
+            .filter(|token| !token.is_empty())
+        {
             let name = HeaderName::try_from(token).map_err(|_| "Connection nominates no header")?;
             let text = name.as_str();
             let protected = NOT_NOMINABLE.contains(&text)
@@ -130,7 +138,10 @@ fn nominations(headers: &HeaderMap) -> Result<Vec<HeaderName>, &'static str> {
 pub fn upgrade_protocol(headers: &HeaderMap) -> Option<HeaderValue> {
     let protocol = headers.get(UPGRADE)?;
     let asks = headers.get_all(CONNECTION).iter().any(|value| {
-        value.to_str().is_ok_and(|text| text.split(',').any(|t| t.trim().eq_ignore_ascii_case("upgrade")))
+        value.to_str().is_ok_and(|text| {
+            text.split(',')
+                .any(|t| t.trim().eq_ignore_ascii_case("upgrade"))
+        })
     });
     // HTTP/2 in the clear is negotiated by prior knowledge only: the upgrade is optional for us.
     let is_h2c = protocol.as_bytes().eq_ignore_ascii_case(b"h2c");
@@ -142,18 +153,10 @@ pub fn upgrade_protocol(headers: &HeaderMap) -> Option<HeaderValue> {
 /// `x_forwarded_for` as `x-forwarded-for`.
 pub fn remove_claims(headers: &mut HeaderMap) {
     remove_where(headers, |name| {
-        matches!(
-            name,
-            "x-consumer-id"
-                | "x-consumer-username"
-                | "x-consumer-custom-id"
-                | "x-consumer-groups"
-                | "x-credential-identifier"
-                | "x-credential-username"
-                | "x-anonymous-consumer"
-                | "sb-api-key"
-                | "proxy"
-        ) || name.starts_with("x-appwrite-")
+        matches!(name, "x-anonymous-consumer" | "sb-api-key" | "proxy")
+            || name.starts_with("x-consumer-")
+            || name.starts_with("x-credential-")
+            || name.starts_with("x-appwrite-")
             || name.contains('_')
     });
 }
@@ -212,9 +215,15 @@ pub fn client_ip(headers: &HeaderMap, peer: IpAddr, is_trusted: impl Fn(IpAddr) 
     let mut client = peer;
     let values: Vec<&HeaderValue> = headers.get_all(X_FORWARDED_FOR).iter().collect();
     for value in values.iter().rev() {
-        let Ok(text) = value.to_str() else { return client };
+        let Ok(text) = value.to_str() else {
+            return client;
+        };
         for item in text.rsplit(',').map(str::trim) {
-            let Ok(ip) = item.parse::<IpAddr>() else { return client };
+            let Ok(ip) = item.parse::<IpAddr>() else {
+                return client;
+            };
+            // Rules name IPv4 networks, whichever way a proxy writes the address.
+            let ip = ip.to_canonical();
             client = ip;
             if !is_trusted(ip) {
                 return client;
@@ -228,7 +237,7 @@ pub fn client_ip(headers: &HeaderMap, peer: IpAddr, is_trusted: impl Fn(IpAddr) 
 ///
 /// # Errors
 /// Two hosts, none where there must be one, or a contradiction between target and header.
-pub fn host<'r>(parts: &'r http::request::Parts) -> Result<&'r str, &'static str> {
+pub fn host(parts: &http::request::Parts) -> Result<&str, &'static str> {
     let mut hosts = parts.headers.get_all(HOST).iter();
     let header = match (hosts.next(), hosts.next()) {
         (Some(_), Some(_)) => return Err("two Host headers"),
@@ -254,7 +263,8 @@ pub fn host<'r>(parts: &'r http::request::Parts) -> Result<&'r str, &'static str
         Some((_, "")) => return Err("Host has an empty port"),
         _ => host,
     };
-    let plausible = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'[' | b']' | b':');
+    let plausible =
+        |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'[' | b']' | b':');
     if name.is_empty() || !name.bytes().all(plausible) {
         return Err("Host is no host");
     }
@@ -268,15 +278,31 @@ mod tests {
     use super::{client_ip, remove_claims, remove_hop_by_hop};
 
     fn headers(list: &[(&'static str, &'static str)]) -> HeaderMap {
-        list.iter().map(|(n, v)| (HeaderName::from_static(n), HeaderValue::from_static(v))).collect()
+        list.iter()
+            .map(|(n, v)| (HeaderName::from_static(n), HeaderValue::from_static(v)))
+            .collect()
     }
 
     #[test]
     fn nominated_headers_go_unless_the_request_depends_on_them() {
-        let mut map = headers(&[("connection", "close, X-Hop"), ("x-hop", "1"), ("keep-alive", "5"), ("te", "gzip, trailers")]);
+        let mut map = headers(&[
+            ("connection", "close, X-Hop"),
+            ("x-hop", "1"),
+            ("keep-alive", "5"),
+            ("te", "gzip, trailers"),
+        ]);
         assert!(remove_hop_by_hop(&mut map).is_ok());
         assert_eq!(map, headers(&[("te", "trailers")]));
-        for nominated in ["content-length", "Host", "apikey", "authorization", "x-forwarded-for", "x-consumer-id", "a b", "cookie"] {
+        for nominated in [
+            "content-length",
+            "Host",
+            "apikey",
+            "authorization",
+            "x-forwarded-for",
+            "x-consumer-id",
+            "a b",
+            "cookie",
+        ] {
             let mut map = HeaderMap::new();
             map.insert("connection", HeaderValue::from_static(nominated));
             assert!(remove_hop_by_hop(&mut map).is_err(), "{nominated}");
@@ -286,8 +312,12 @@ mod tests {
     #[test]
     fn claims_of_identity_are_removed() {
         let mut map = headers(&[
-            ("x-consumer-username", "service_role"), ("sb-api-key", "x"), ("x-appwrite-user-id", "1"),
-            ("x_forwarded_for", "1.2.3.4"), ("proxy", "http://evil"), ("accept", "*/*"),
+            ("x-consumer-username", "service_role"),
+            ("sb-api-key", "x"),
+            ("x-appwrite-user-id", "1"),
+            ("x_forwarded_for", "1.2.3.4"),
+            ("proxy", "http://evil"),
+            ("accept", "*/*"),
         ]);
         remove_claims(&mut map);
         assert_eq!(map, headers(&[("accept", "*/*")]));
@@ -298,9 +328,18 @@ mod tests {
         let trusted = |ip: std::net::IpAddr| ip.to_string().starts_with("10.");
         let map = headers(&[("x-forwarded-for", "6.6.6.6, 1.2.3.4, 10.0.0.2")]);
         let peer = |text: &str| text.parse().unwrap();
-        assert_eq!(client_ip(&map, peer("10.0.0.1"), trusted).to_string(), "1.2.3.4");
-        assert_eq!(client_ip(&map, peer("9.9.9.9"), trusted).to_string(), "9.9.9.9");
+        assert_eq!(
+            client_ip(&map, peer("10.0.0.1"), trusted).to_string(),
+            "1.2.3.4"
+        );
+        assert_eq!(
+            client_ip(&map, peer("9.9.9.9"), trusted).to_string(),
+            "9.9.9.9"
+        );
         let nonsense = headers(&[("x-forwarded-for", "nonsense")]);
-        assert_eq!(client_ip(&nonsense, peer("10.0.0.1"), trusted).to_string(), "10.0.0.1");
+        assert_eq!(
+            client_ip(&nonsense, peer("10.0.0.1"), trusted).to_string(),
+            "10.0.0.1"
+        );
     }
 }

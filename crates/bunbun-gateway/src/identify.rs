@@ -3,7 +3,7 @@
 use std::{borrow::Cow, sync::Arc};
 
 use bunbun_core::project::{IdentifiedKey, KeyRole, Project};
-use bunbun_http::identity::{self, APIKEY};
+use bunbun_http::identity::APIKEY;
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 use percent_encoding::percent_decode_str;
 use secrecy::ExposeSecret;
@@ -24,7 +24,9 @@ pub(crate) fn project<'p>(
     let base_domain = config.base_domain.as_deref();
     if let Some(reference) = base_domain.and_then(|domain| label_of(host, domain)) {
         let found = projects.find(&reference.to_ascii_lowercase());
-        return found.map(|project| (project, path)).ok_or(Refusal::UnknownProject);
+        return found
+            .map(|project| (project, path))
+            .ok_or(Refusal::UnknownProject);
     }
     let Some(rest) = path.strip_prefix("/p/") else {
         return Ok((projects.default_project(), path));
@@ -52,7 +54,10 @@ pub(crate) enum Key<'p> {
     /// It is none of the project's.
     Unknown { opaque: bool },
     /// It is one of the project's.
-    Known { found: IdentifiedKey<'p>, value: String },
+    Known {
+        found: IdentifiedKey<'p>,
+        value: String,
+    },
 }
 
 impl<'p> Key<'p> {
@@ -69,14 +74,18 @@ impl<'p> Key<'p> {
                 let mut values = query.into_iter().flat_map(query_keys);
                 match (values.next(), values.next()) {
                     (Some(_), Some(_)) => return Self::Duplicate,
-                    (Some(value), None) => percent_decode_str(value).decode_utf8_lossy().into_owned(),
+                    (Some(value), None) => {
+                        percent_decode_str(value).decode_utf8_lossy().into_owned()
+                    }
                     (None, _) => return Self::Missing,
                 }
             }
         };
         match project.identify_key(&value) {
             Some(found) => Self::Known { found, value },
-            None => Self::Unknown { opaque: value.starts_with(Project::OPAQUE_PREFIX) },
+            None => Self::Unknown {
+                opaque: value.starts_with(Project::OPAQUE_PREFIX),
+            },
         }
     }
 
@@ -90,7 +99,9 @@ impl<'p> Key<'p> {
 
     /// A name for logs that does not give it away.
     pub(crate) fn log_name(&self) -> Option<Cow<'static, str>> {
-        let Self::Known { found, value } = self else { return None };
+        let Self::Known { found, value } = self else {
+            return None;
+        };
         Some(match found.translated {
             Some(_) => {
                 let print = bunbun_core::secret::fingerprint(value.as_bytes());
@@ -103,9 +114,14 @@ impl<'p> Key<'p> {
     /// The token that stands for the key upstream: an opaque key's translation, or itself.
     fn token(&self) -> Option<&str> {
         match self {
-            Self::Known { found: IdentifiedKey { translated: Some(token), .. }, .. } => {
-                Some(token.expose_secret())
-            }
+            Self::Known {
+                found:
+                    IdentifiedKey {
+                        translated: Some(token),
+                        ..
+                    },
+                ..
+            } => Some(token.expose_secret()),
             Self::Known { value, .. } => Some(value),
             _ => None,
         }
@@ -113,28 +129,44 @@ impl<'p> Key<'p> {
 
     /// Whether the key itself must not travel on.
     const fn is_opaque(&self) -> bool {
-        matches!(self, Self::Known { found: IdentifiedKey { translated: Some(_), .. }, .. })
+        matches!(
+            self,
+            Self::Known {
+                found: IdentifiedKey {
+                    translated: Some(_),
+                    ..
+                },
+                ..
+            }
+        )
     }
 
     /// Writes the key as the service behind the route reads it. A client's own `Authorization`
     /// wins, unless it only repeats an opaque key.
     pub(crate) fn translate(&self, rules: KeyRules, headers: &mut HeaderMap) {
         // An empty value would break the signatures of presigned requests.
-        if headers.get(AUTHORIZATION).is_some_and(HeaderValue::is_empty) {
+        if headers
+            .get(AUTHORIZATION)
+            .is_some_and(HeaderValue::is_empty)
+        {
             headers.remove(AUTHORIZATION);
         }
         if rules.x_api_key {
             headers.remove(X_API_KEY);
         }
+        // An opaque key never travels on, whether it counts here or not.
+        if rules.authorization && headers.get_all(AUTHORIZATION).iter().any(is_opaque_bearer) {
+            headers.remove(AUTHORIZATION);
+        }
         let Some(token) = self.token() else { return };
-        if rules.authorization {
-            let own = headers.contains_key(AUTHORIZATION)
-                && !identity::bearer(headers).is_some_and(|t| t.starts_with(Project::OPAQUE_PREFIX));
-            if !own {
-                let bare = !rules.bearer && !self.is_opaque();
-                let text = if bare { token.to_owned() } else { format!("Bearer {token}") };
-                set(headers, AUTHORIZATION, &text);
-            }
+        if rules.authorization && !headers.contains_key(AUTHORIZATION) {
+            let bare = !rules.bearer && !self.is_opaque();
+            let text = if bare {
+                token.to_owned()
+            } else {
+                format!("Bearer {token}")
+            };
+            set(headers, AUTHORIZATION, &text);
         }
         if rules.x_api_key {
             set(headers, X_API_KEY, token);
@@ -144,7 +176,8 @@ impl<'p> Key<'p> {
         }
         if rules.hide {
             headers.remove(APIKEY);
-        } else if self.is_opaque() && (rules.authorization || rules.x_api_key) {
+        } else if rules.authorization && (self.is_opaque() || rules.bearer) {
+            // Envoy's profile also copies it from the query.
             set(headers, APIKEY, token);
         }
         if let (true, Some(role)) = (rules.consumer, self.role()) {
@@ -155,7 +188,8 @@ impl<'p> Key<'p> {
     /// The query for the upstream: the value of `apikey` is replaced by the token that stands for
     /// it, or goes where the key is hidden.
     pub(crate) fn translate_query<'q>(&self, rules: KeyRules, query: &'q str) -> Cow<'q, str> {
-        let replace = self.is_opaque() && (rules.authorization || rules.x_api_key);
+        // Also beside a key in the header: no other key may travel in the query.
+        let replace = self.token().is_some() && rules.authorization;
         if !(replace || rules.hide) || query_keys(query).next().is_none() {
             return query.into();
         }
@@ -170,8 +204,18 @@ impl<'p> Key<'p> {
     }
 }
 
+fn is_opaque_bearer(value: &HeaderValue) -> bool {
+    let (scheme, token) = value.as_bytes().split_at(value.len().min("bearer ".len()));
+    scheme.eq_ignore_ascii_case(b"bearer ")
+        && token
+            .trim_ascii_start()
+            .starts_with(Project::OPAQUE_PREFIX.as_bytes())
+}
+
 fn query_keys(query: &str) -> impl Iterator<Item = &str> {
-    query.split('&').filter_map(|parameter| parameter.strip_prefix("apikey="))
+    query
+        .split('&')
+        .filter_map(|parameter| parameter.strip_prefix("apikey="))
 }
 
 fn set(headers: &mut HeaderMap, name: http::HeaderName, text: &str) {

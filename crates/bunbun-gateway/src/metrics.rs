@@ -39,7 +39,10 @@ impl RouteMetrics {
 /// The gauges of connections and upstreams, set when `/metrics` is read.
 pub fn publish_upstream(name: &str, load: crate::upstream::Load) {
     let set = |metric: &'static str, value: usize| {
-        #[expect(clippy::cast_precision_loss, reason = "counts of connections are small")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "counts of connections are small"
+        )]
         gauge!(metric, "upstream" => name.to_owned()).set(value as f64);
     };
     set("bunbun_upstream_addresses", load.addresses);
@@ -49,7 +52,6 @@ pub fn publish_upstream(name: &str, load: crate::upstream::Load) {
 }
 
 /// Open client connections.
-#[must_use]
 pub fn connections() -> Gauge {
     gauge!("bunbun_connections_open")
 }

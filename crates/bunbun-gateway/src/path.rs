@@ -76,7 +76,9 @@ fn decode(bytes: &[u8]) -> Result<String, AmbiguousPath> {
         rest = tail;
         match byte {
             b'%' => {
-                let [high, low, tail @ ..] = rest else { return Err(AmbiguousPath("broken escape")) };
+                let [high, low, tail @ ..] = rest else {
+                    return Err(AmbiguousPath("broken escape"));
+                };
                 let value = hex(*high).zip(hex(*low)).map(|(h, l)| h << 4 | l);
                 rest = tail;
                 push_escaped(&mut decoded, value.ok_or(AmbiguousPath("broken escape"))?)?;
@@ -162,9 +164,24 @@ mod tests {
     #[test]
     fn ambiguous_paths_are_refused() {
         for given in [
-            "", "a", "*", "/a%", "/a%4", "/a%zz", "/%00", "/a%0d%0ab", "/a\\..\\pg", "/%5c..%5cpg/",
-            "/rest/v1/..%2fpg/", "/rest/v1/%2e%2e%2Fpg/", "/x%2F..", "/rest/v1/..;/pg/", "/.;a/b",
-            "/a b", "/a\tb", "/\u{7f}",
+            "",
+            "a",
+            "*",
+            "/a%",
+            "/a%4",
+            "/a%zz",
+            "/%00",
+            "/a%0d%0ab",
+            "/a\\..\\pg",
+            "/%5c..%5cpg/",
+            "/rest/v1/..%2fpg/",
+            "/rest/v1/%2e%2e%2Fpg/",
+            "/x%2F..",
+            "/rest/v1/..;/pg/",
+            "/.;a/b",
+            "/a b",
+            "/a\tb",
+            "/\u{7f}",
         ] {
             assert!(normalise(given).is_err(), "{given}");
         }

@@ -8,11 +8,11 @@ use std::{
     io::Write as _,
     num::NonZeroU32,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use bunbun_core::config::gateway::{QuotaConfig, RateLimitBy, RateLimitConfig};
+use bytes::Bytes;
 use governor::{
     Quota, RateLimiter,
     clock::{Clock, DefaultClock},
@@ -28,6 +28,8 @@ type Memory = RateLimiter<u64, DashMapStateStore<u64>, DefaultClock, StateInform
 
 /// How long Redis may take before memory decides.
 const REDIS_TIMEOUT: Duration = Duration::from_millis(50);
+/// How long it is left alone when it took longer, so that not every request waits in vain.
+const REDIS_PAUSE: Duration = Duration::from_millis(500);
 
 /// GCRA in one atomic step: the theoretical arrival time lies in the key, in microseconds of
 /// Redis's own clock. Returns whether it is allowed, what remains, and the microseconds until one
@@ -108,7 +110,12 @@ impl Counter {
         let memory = RateLimiter::dashmap(quota).with_middleware::<StateInformationMiddleware>();
         let described = format!("\"{name}\";q={limit};w={}", seconds(window));
         let described = HeaderValue::try_from(described).map_err(|error| error.to_string())?;
-        Ok(Self { limit, window, described, memory })
+        Ok(Self {
+            limit,
+            window,
+            described,
+            memory,
+        })
     }
 
     fn emission(&self) -> Duration {
@@ -131,7 +138,11 @@ impl Counter {
 }
 
 impl Policy {
-    fn new(name: &str, config: &RateLimitConfig, redis: Option<Arc<Shared>>) -> Result<Self, String> {
+    fn new(
+        name: &str,
+        config: &RateLimitConfig,
+        redis: Option<Arc<Shared>>,
+    ) -> Result<Self, String> {
         let is_plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
         if name.is_empty() || !name.bytes().all(is_plain) {
             return Err("a policy's name is of letters, digits, '-' and '_'".to_owned());
@@ -171,7 +182,9 @@ impl Policy {
         };
         let ip;
         let (what, value) = match (self.by, counted.user, counted.key) {
-            (RateLimitBy::User | RateLimitBy::Key, Some(user), _) if has_credential => ("user", user),
+            (RateLimitBy::User | RateLimitBy::Key, Some(user), _) if has_credential => {
+                ("user", user)
+            }
             (RateLimitBy::Key, None, Some(key)) => ("key", key),
             _ => {
                 ip = counted.ip.to_string();
@@ -179,7 +192,7 @@ impl Policy {
             }
         };
         let shared = match &self.redis {
-            Some(redis) => redis.decide(&self.name, kind, what, value, counter).await,
+            Some(redis) => Box::pin(redis.decide(&self.name, kind, what, value, counter)).await,
             None => None,
         };
         let (allowed, remaining, retry_after, reset) = shared
@@ -211,7 +224,10 @@ impl Decision {
         headers.insert(X_RATELIMIT_REMAINING, HeaderValue::from(self.remaining));
         headers.insert(X_RATELIMIT_RESET, HeaderValue::from(reset));
         if !self.allowed {
-            headers.insert(RETRY_AFTER, HeaderValue::from(seconds(self.retry_after).max(1)));
+            headers.insert(
+                RETRY_AFTER,
+                HeaderValue::from(seconds(self.retry_after).max(1)),
+            );
         }
     }
 }
@@ -232,6 +248,8 @@ struct Shared {
     client: redis::Client,
     script: redis::Script,
     connection: OnceCell<ConnectionManager>,
+    /// After it did not answer, nobody waits for it until then.
+    away_until: Mutex<Option<Instant>>,
 }
 
 impl Shared {
@@ -243,13 +261,24 @@ impl Shared {
         value: &str,
         counter: &Counter,
     ) -> Option<(bool, u32, Duration, Duration)> {
+        if self
+            .away_until
+            .lock()
+            .is_some_and(|until| Instant::now() < until)
+        {
+            metrics::counter!("bunbun_rate_limit_fallback_total").increment(1);
+            return None;
+        }
         let deciding = async {
             let connection = self
                 .connection
                 .get_or_try_init(|| ConnectionManager::new(self.client.clone()))
                 .await?;
-            let value = bunbun_core::secret::hex(&bunbun_core::secret::digest(value.as_bytes())[..16]);
-            let micros = u64::try_from(counter.emission().as_micros()).unwrap_or(u64::MAX).max(1);
+            let value =
+                bunbun_core::secret::hex(&bunbun_core::secret::digest(value.as_bytes())[..16]);
+            let micros = u64::try_from(counter.emission().as_micros())
+                .unwrap_or(u64::MAX)
+                .max(1);
             self.script
                 .key(format!("bunbun:ratelimit:{policy}:{kind}:{what}:{value}"))
                 .arg(micros)
@@ -264,6 +293,7 @@ impl Shared {
             }
             failed => {
                 metrics::counter!("bunbun_rate_limit_fallback_total").increment(1);
+                *self.away_until.lock() = Some(Instant::now() + REDIS_PAUSE);
                 if let Ok(Err(error)) = failed {
                     tracing::debug!(%error, "redis does not answer; this node counts alone");
                 }
@@ -290,11 +320,20 @@ impl Limits {
             Some(url) => {
                 let client = redis::Client::open(url).map_err(|_| "REDIS_URL is no Redis URL")?;
                 let script = redis::Script::new(SCRIPT);
-                Some(Arc::new(Shared { client, script, connection: OnceCell::new() }))
+                let connection = OnceCell::new();
+                Some(Arc::new(Shared {
+                    client,
+                    script,
+                    connection,
+                    away_until: Mutex::default(),
+                }))
             }
             None => None,
         };
-        Ok(Self { redis, known: Mutex::default() })
+        Ok(Self {
+            redis,
+            known: Mutex::default(),
+        })
     }
 
     /// The policy of this name and configuration.
@@ -315,9 +354,17 @@ impl Limits {
 
     /// Forgets callers whose quota is whole again, so that memory follows the active ones.
     pub fn sweep(&self) {
-        let policies: Vec<_> = self.known.lock().values().map(|(_, p)| Arc::clone(p)).collect();
+        let policies: Vec<_> = self
+            .known
+            .lock()
+            .values()
+            .map(|(_, p)| Arc::clone(p))
+            .collect();
         for policy in policies {
-            for counter in [Some(&policy.standard), policy.anonymous.as_ref()].into_iter().flatten() {
+            for counter in [Some(&policy.standard), policy.anonymous.as_ref()]
+                .into_iter()
+                .flatten()
+            {
                 counter.memory.retain_recent();
                 counter.memory.shrink_to_fit();
             }
@@ -329,23 +376,41 @@ impl Limits {
 mod tests {
     use std::time::Duration;
 
-    use bunbun_core::config::{HumanDuration, gateway::{QuotaConfig, RateLimitBy, RateLimitConfig}};
+    use bunbun_core::config::{
+        HumanDuration,
+        gateway::{QuotaConfig, RateLimitBy, RateLimitConfig},
+    };
     use http::HeaderMap;
 
     use super::{Counted, Limits};
 
     fn config(by: RateLimitBy) -> RateLimitConfig {
         let hour = HumanDuration::seconds(3600);
-        RateLimitConfig { limit: 3, window: hour, by, anonymous: Some(QuotaConfig { limit: 2, window: hour }) }
+        RateLimitConfig {
+            limit: 3,
+            window: hour,
+            by,
+            anonymous: Some(QuotaConfig {
+                limit: 2,
+                window: hour,
+            }),
+        }
     }
 
     fn counted<'r>(ip: &str, key: Option<&'r str>, user: Option<&'r str>) -> Counted<'r> {
-        Counted { ip: ip.parse().unwrap(), key, user }
+        Counted {
+            ip: ip.parse().unwrap(),
+            key,
+            user,
+        }
     }
 
     #[tokio::test]
     async fn callers_are_counted_apart_and_strangers_by_address() {
-        let policy = Limits::new(None).unwrap().policy("p", &config(RateLimitBy::Key)).unwrap();
+        let policy = Limits::new(None)
+            .unwrap()
+            .policy("p", &config(RateLimitBy::Key))
+            .unwrap();
         let allowed = async |c: Counted<'_>| policy.decide(c).await.allowed;
         for _ in 0..2 {
             assert!(allowed(counted("10.0.0.1", None, None)).await);
@@ -355,13 +420,19 @@ mod tests {
         for _ in 0..3 {
             assert!(allowed(counted("10.0.0.1", Some("anon"), None)).await);
         }
-        assert!(!allowed(counted("10.9.9.9", Some("anon"), None)).await, "the key, wherever it is used");
+        assert!(
+            !allowed(counted("10.9.9.9", Some("anon"), None)).await,
+            "the key, wherever it is used"
+        );
         assert!(allowed(counted("10.0.0.1", Some("anon"), Some("user-1"))).await);
     }
 
     #[tokio::test]
     async fn headers_tell_quota_rest_and_wait() {
-        let policy = Limits::new(None).unwrap().policy("p", &config(RateLimitBy::Ip)).unwrap();
+        let policy = Limits::new(None)
+            .unwrap()
+            .policy("p", &config(RateLimitBy::Ip))
+            .unwrap();
         let caller = counted("10.0.0.1", None, None);
         let mut headers = HeaderMap::new();
         policy.decide(caller).await.write(&mut headers);
@@ -373,13 +444,23 @@ mod tests {
         let refused = policy.decide(caller).await;
         assert!(!refused.allowed && refused.retry_after > Duration::from_secs(1700));
         refused.write(&mut headers);
-        assert!(headers["retry-after"].to_str().unwrap().parse::<u64>().unwrap() > 1700);
+        assert!(
+            headers["retry-after"]
+                .to_str()
+                .unwrap()
+                .parse::<u64>()
+                .unwrap()
+                > 1700
+        );
     }
 
     #[test]
     fn impossible_policies_are_refused_and_equal_ones_shared() {
         let limits = Limits::new(None).unwrap();
-        let zero = RateLimitConfig { limit: 0, ..config(RateLimitBy::Ip) };
+        let zero = RateLimitConfig {
+            limit: 0,
+            ..config(RateLimitBy::Ip)
+        };
         assert!(limits.policy("p", &zero).is_err());
         let first = limits.policy("p", &config(RateLimitBy::Ip)).unwrap();
         let second = limits.policy("p", &config(RateLimitBy::Ip)).unwrap();

@@ -124,18 +124,26 @@ impl Refusal {
             Self::Head(HeadFault::Malformed) => {
                 "The request's head is malformed or ambiguous (framing, line ends, folded lines)."
             }
-            Self::Head(HeadFault::HeadTooLarge) => "The request's head is larger than 64 KiB or 100 lines.",
+            Self::Head(HeadFault::HeadTooLarge) => {
+                "The request's head is larger than 64 KiB or 100 lines."
+            }
             Self::Head(HeadFault::TargetTooLong) => "The request's target is longer than 16 KiB.",
             Self::Head(HeadFault::TooSlow) => "The request's head did not arrive in time.",
-            Self::BadRequest(why) => return Cow::Owned(format!("The request is ambiguous: {why}.")),
+            Self::BadRequest(why) => {
+                return Cow::Owned(format!("The request is ambiguous: {why}."));
+            }
             Self::BodyTimeout => "The request's body stopped coming.",
             Self::BodyTooLarge => "The request's body is larger than its route allows.",
             Self::UnknownProject => "No project has this reference.",
             Self::NoRoute => "No route matches host, path and method.",
-            Self::NoKey => "The route needs an API key in the header or parameter 'apikey'; there was none.",
+            Self::NoKey => {
+                "The route needs an API key in the header or parameter 'apikey'; there was none."
+            }
             Self::WrongKey => "The API key is not one of the project's.",
             Self::DuplicateKey => "There was more than one API key.",
-            Self::WrongRole => "The credential is valid, but its role or scopes do not suffice for the route.",
+            Self::WrongRole => {
+                "The credential is valid, but its role or scopes do not suffice for the route."
+            }
             Self::NoUser => "The route needs a valid user token in 'Authorization: Bearer'.",
             Self::NoBasic => "The route needs the dashboard's user name and password.",
             Self::WrongBasic => "User name or password of the dashboard were wrong.",
@@ -144,9 +152,13 @@ impl Refusal {
             Self::RateLimited => "The rate limit of the route was used up.",
             Self::EmptySlot(slot) => return Cow::Owned(empty_slot(slot)),
             Self::NameResolution => "The upstream's host name does not resolve.",
-            Self::NoHealthyAddress => "All addresses of the upstream failed lately; one is probed again soon.",
+            Self::NoHealthyAddress => {
+                "All addresses of the upstream failed lately; one is probed again soon."
+            }
             Self::UpstreamBusy => "Too many requests were waiting for the upstream.",
-            Self::UpstreamFailed => "The upstream refused or cut the connection, or sent no valid HTTP.",
+            Self::UpstreamFailed => {
+                "The upstream refused or cut the connection, or sent no valid HTTP."
+            }
             Self::UpstreamTimeout => "The upstream took longer than the route allows.",
             Self::Internal => "An unexpected error occurred.",
         })

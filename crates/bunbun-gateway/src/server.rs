@@ -12,11 +12,10 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bunbun_core::{shutdown::Shutdown, task};
-use futures_util::FutureExt as _;
 use http::{HeaderValue, Request};
 use hyper::{
     body::Incoming,
@@ -99,8 +98,11 @@ impl Server {
             let run = move || Arc::new(worker).run(connections);
             threads.push(thread(&format!("worker-{shard}"), run)?);
         }
-        let acceptor =
-            Acceptor { queues, max_connections: options.max_connections, shutdown: shutdown.clone() };
+        let acceptor = Acceptor {
+            queues,
+            max_connections: options.max_connections,
+            shutdown: shutdown.clone(),
+        };
         threads.push(thread("acceptor", move || acceptor.run(listener))?);
         Ok(Self { address, threads })
     }
@@ -124,12 +126,17 @@ fn thread<F: Future<Output = ()>>(
     name: &str,
     run: impl FnOnce() -> F + Send + 'static,
 ) -> io::Result<JoinHandle<()>> {
-    let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(64).build()?;
-    std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-        runtime.block_on(run());
-        // A name that is being resolved does not keep the process.
-        runtime.shutdown_background();
-    })
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(64)
+        .build()?;
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || {
+            runtime.block_on(run());
+            // A name that is being resolved does not keep the process.
+            runtime.shutdown_background();
+        })
 }
 
 /// The acceptor's side of a worker.
@@ -156,7 +163,7 @@ impl Acceptor {
         loop {
             tokio::select! {
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, address)) => self.give(stream, address),
+                    Ok((stream, address)) => self.give(stream.into_std(), address),
                     Err(error) => {
                         // Out of descriptors, or a connection that was gone already.
                         tracing::warn!(%error, "accept failed");
@@ -166,18 +173,27 @@ impl Acceptor {
                 () = self.shutdown.begun() => break,
             }
         }
-        // Whoever connected before the signal is still served.
-        while let Some(Ok((stream, address))) = listener.accept().now_or_never() {
-            self.give(stream, address);
+        // Whoever connected before the signal is still served. The kernel knows, while the runtime
+        // may not have heard yet.
+        let Ok(listener) = listener.into_std() else {
+            return;
+        };
+        let until = Instant::now() + GRACE;
+        while Instant::now() < until
+            && let Ok((stream, address)) = listener.accept()
+        {
+            self.give(stream.set_nonblocking(true).map(|()| stream), address);
         }
     }
 
     /// Gives a connection to the worker with the fewest.
-    fn give(&self, stream: TcpStream, address: SocketAddr) {
+    fn give(&self, stream: io::Result<StdStream>, address: SocketAddr) {
         let load = |queue: &&Queue| queue.open.load(Ordering::Relaxed);
         let all: usize = self.queues.iter().map(|queue| load(&queue)).sum();
-        let Some(queue) = self.queues.iter().min_by_key(load) else { return };
-        let stream = match stream.into_std() {
+        let Some(queue) = self.queues.iter().min_by_key(load) else {
+            return;
+        };
+        let stream = match stream {
             Ok(stream) if all < self.max_connections => stream,
             _ => {
                 metrics::counter!("bunbun_connections_refused_total").increment(1);
@@ -221,8 +237,14 @@ impl Worker {
             connections.wait().await;
             tunnels.wait().await;
         };
-        if tokio::time::timeout(self.options.drain_timeout, ends).await.is_err() {
-            tracing::warn!(left = connections.len(), "requests were still in flight after the drain timeout");
+        if tokio::time::timeout(self.options.drain_timeout, ends)
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                left = connections.len(),
+                "requests were still in flight after the drain timeout"
+            );
         }
     }
 
@@ -298,7 +320,9 @@ impl Worker {
         let service = service_fn(move |request: Request<Incoming>| {
             let (edge, peer) = (Arc::clone(&edge), Arc::clone(&peer));
             // Boxed, so that an idle connection does not keep room for a request.
-            Box::pin(async move { Ok::<_, std::convert::Infallible>(edge.handle(&peer, request).await) })
+            Box::pin(
+                async move { Ok::<_, std::convert::Infallible>(edge.handle(&peer, request).await) },
+            )
         });
         let connection = http1::Builder::new()
             // No `pipeline_flush`: with it hyper takes in the whole of a body, however slowly the
@@ -322,7 +346,11 @@ impl Worker {
         }
         // The request of a client that has just connected may be on its way.
         let is_new = self.shutdown.has_begun() && !wire.take_activity();
-        if is_new && tokio::time::timeout(GRACE, connection.as_mut()).await.is_ok() {
+        if is_new
+            && tokio::time::timeout(GRACE, connection.as_mut())
+                .await
+                .is_ok()
+        {
             return;
         }
         connection.as_mut().graceful_shutdown();
@@ -337,7 +365,9 @@ impl Worker {
         let edge = Arc::clone(&self.edge);
         let service = service_fn(move |request: Request<Incoming>| {
             let (edge, peer) = (Arc::clone(&edge), Arc::clone(&peer));
-            Box::pin(async move { Ok::<_, std::convert::Infallible>(edge.handle(&peer, request).await) })
+            Box::pin(
+                async move { Ok::<_, std::convert::Infallible>(edge.handle(&peer, request).await) },
+            )
         });
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())

@@ -43,8 +43,17 @@ impl std::fmt::Debug for Slot {
 }
 
 /// The names of all slots, in the order in which they are shown.
-pub const NAMES: [&str; 9] =
-    ["auth", "rest", "realtime", "storage", "functions", "analytics", "meta", "studio", "api"];
+pub const NAMES: [&str; 9] = [
+    "auth",
+    "rest",
+    "realtime",
+    "storage",
+    "functions",
+    "analytics",
+    "meta",
+    "studio",
+    "api",
+];
 
 impl Slot {
     /// `embedded`, `remote` or `not_configured`.
@@ -73,7 +82,10 @@ impl Slot {
             Filling::Remote(upstream) => {
                 let (upstream, path) = (Arc::clone(upstream), self.probe_path());
                 let probing = async move {
-                    upstream.probe(path, PROBE_TIMEOUT).await.map_err(|error| error.to_string())?;
+                    upstream
+                        .probe(path, PROBE_TIMEOUT)
+                        .await
+                        .map_err(|error| error.to_string())?;
                     Ok(())
                 };
                 Some((SlotMode::Remote, Box::pin(probing)))
@@ -99,7 +111,10 @@ impl SlotProbes for Slots {
     fn probes(&self) -> Vec<SlotProbe> {
         let services = self.0.iter().filter(|slot| &*slot.name != "api");
         services
-            .map(|slot| SlotProbe { name: Arc::clone(&slot.name), filling: slot.probe() })
+            .map(|slot| SlotProbe {
+                name: Arc::clone(&slot.name),
+                filling: slot.probe(),
+            })
             .collect()
     }
 }

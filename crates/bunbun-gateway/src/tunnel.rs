@@ -13,10 +13,10 @@ use std::{
 };
 
 use bunbun_core::{shutdown::Shutdown, task};
-use tokio_util::task::TaskTracker;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio_util::task::TaskTracker;
 
 /// Bytes in flight per direction: small, since tunnels are many and mostly silent.
 const BUFFER: usize = 4096;
@@ -57,8 +57,14 @@ pub(crate) fn open(
 
 async fn run(client: Upgraded, upstream: Upgraded, idle_timeout: Duration, shutdown: &Shutdown) {
     let moved = Arc::new(AtomicBool::new(true));
-    let mut client = Watched { io: TokioIo::new(client), moved: Arc::clone(&moved) };
-    let mut upstream = Watched { io: TokioIo::new(upstream), moved: Arc::clone(&moved) };
+    let mut client = Watched {
+        io: TokioIo::new(client),
+        moved: Arc::clone(&moved),
+    };
+    let mut upstream = Watched {
+        io: TokioIo::new(upstream),
+        moved: Arc::clone(&moved),
+    };
     {
         let copying =
             tokio::io::copy_bidirectional_with_sizes(&mut client, &mut upstream, BUFFER, BUFFER);
@@ -108,7 +114,11 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Watched<IO> {
 }
 
 impl<IO: AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.io).poll_write(cx, buf)
     }
 

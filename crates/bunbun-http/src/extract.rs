@@ -102,11 +102,7 @@ fn valid<T: Validate<Context = ()>>(value: T) -> Result<T, ApiError> {
     let errors: Vec<Value> = report
         .iter()
         .map(|(path, error)| {
-            let pointer = path
-                .to_string()
-                .replace('.', "/")
-                .replace('[', "/")
-                .replace(']', "");
+            let pointer = path.to_string().replace(['.', '['], "/").replace(']', "");
             json!({ "pointer": format!("/{pointer}"), "message": error.message() })
         })
         .collect();

@@ -23,6 +23,7 @@ use crate::{cli::Cli, printer::Printer};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    avoid_huge_pages();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return printer::usage(&error),
@@ -35,4 +36,11 @@ fn main() -> ExitCode {
             failure.exit_code()
         }
     }
+}
+
+/// The allocator asks for huge pages, of which a few half-used ones cost more memory than
+/// everything that BunBun keeps while it is idle.
+fn avoid_huge_pages() {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
 }

@@ -13,7 +13,7 @@ use bunbun_core::{
     shutdown::Shutdown,
 };
 use bunbun_gateway::{Edge, accept::tls::Tls, route::Environment};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{failure::Failure, gateway};
 
@@ -32,27 +32,46 @@ pub(crate) struct Reload {
 }
 
 impl Reload {
-    /// Watches until the shutdown.
-    pub(crate) async fn run(self) {
-        let Ok(mut hangup) = signal(SignalKind::hangup()) else {
+    /// Watches until the shutdown. From this call on, not only from the first poll, SIGHUP does
+    /// not end the process.
+    pub(crate) fn run(self) -> impl Future<Output = ()> {
+        let hangup = signal(SignalKind::hangup());
+        if hangup.is_err() {
             tracing::warn!(
                 "SIGHUP cannot be received; only changes of files reload the configuration"
             );
-            return;
-        };
+        }
+        self.watch(hangup.ok())
+    }
+
+    async fn watch(self, mut hangup: Option<Signal>) {
         let mut seen = self.times();
+        let mut changing = None;
         loop {
+            let signalled = async {
+                match &mut hangup {
+                    Some(hangup) => hangup.recv().await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 () = self.shutdown.begun() => return,
-                _ = hangup.recv() => seen = self.times(),
+                _ = signalled => seen = self.times(),
                 () = tokio::time::sleep(LOOK_EVERY) => {
                     let now = self.times();
                     if now == seen {
+                        changing = None;
+                        continue;
+                    }
+                    // Half a file may be valid, too: it counts when it has stopped changing.
+                    if changing.as_ref() != Some(&now) {
+                        changing = Some(now);
                         continue;
                     }
                     seen = now;
                 }
             }
+            changing = None;
             match self.reload() {
                 Ok(routes) => tracing::info!(routes, "configuration reloaded"),
                 Err(failure) => {
@@ -67,6 +86,11 @@ impl Reload {
             file: config::read_file(&self.file)?,
             ..self.sources.clone()
         };
+        if without_live_settings(&sources.file) != without_live_settings(&self.sources.file) {
+            tracing::warn!(
+                "settings outside [gateway] and server.allowed_origins changed: they wait for a restart"
+            );
+        }
         let config = Config::load(&sources)?;
         let snapshot = gateway::snapshot(&config, &self.environment)?;
         let routes = snapshot.table.routes().len();
@@ -94,4 +118,17 @@ impl Reload {
             .map(|path| of(&path))
             .collect()
     }
+}
+
+/// The file without what a reload puts in force.
+fn without_live_settings(file: &toml::Table) -> toml::Table {
+    let mut rest = file.clone();
+    rest.remove("gateway");
+    if let Some(server) = rest.get_mut("server").and_then(toml::Value::as_table_mut) {
+        server.remove("allowed_origins");
+        if server.is_empty() {
+            rest.remove("server");
+        }
+    }
+    rest
 }

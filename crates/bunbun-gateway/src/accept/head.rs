@@ -101,7 +101,10 @@ pub struct HeadScanner {
 
 impl Default for HeadScanner {
     fn default() -> Self {
-        Self { state: State::Head, heads: 0 }
+        Self {
+            state: State::Head,
+            heads: 0,
+        }
     }
 }
 
@@ -130,21 +133,45 @@ impl HeadScanner {
                         self.heads += 1;
                         match framing {
                             Framing::None | Framing::Length(0) => {}
-                            Framing::Upgrade => return Advance { pass: at, next: Next::Upgrade },
+                            Framing::Upgrade => {
+                                return Advance {
+                                    pass: at,
+                                    next: Next::Upgrade,
+                                };
+                            }
                             Framing::Length(left) => self.state = State::Length(left),
                             Framing::Chunked => {
-                                self.state = State::Chunked(Chunk::Size { value: 0, digits: 0 });
+                                self.state = State::Chunked(Chunk::Size {
+                                    value: 0,
+                                    digits: 0,
+                                });
                             }
                         }
                     }
-                    Ok(None) => return Advance { pass: at, next: Next::PartialHead },
-                    Err(fault) => return Advance { pass: at, next: Next::Refused(fault) },
+                    Ok(None) => {
+                        return Advance {
+                            pass: at,
+                            next: Next::PartialHead,
+                        };
+                    }
+                    Err(fault) => {
+                        return Advance {
+                            pass: at,
+                            next: Next::Refused(fault),
+                        };
+                    }
                 },
                 State::Length(left) => {
-                    let here = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len() - at);
+                    let here = usize::try_from(left)
+                        .unwrap_or(usize::MAX)
+                        .min(bytes.len() - at);
                     at += here;
                     let left = left - here as u64;
-                    self.state = if left == 0 { State::Head } else { State::Length(left) };
+                    self.state = if left == 0 {
+                        State::Head
+                    } else {
+                        State::Length(left)
+                    };
                 }
                 State::Chunked(chunk) => match step(chunk, &bytes[at..]) {
                     Ok((used, Some(next))) => {
@@ -155,11 +182,19 @@ impl HeadScanner {
                         at += used;
                         self.state = State::Head;
                     }
-                    Err(fault) => return Advance { pass: at, next: Next::Refused(fault) },
+                    Err(fault) => {
+                        return Advance {
+                            pass: at,
+                            next: Next::Refused(fault),
+                        };
+                    }
                 },
             }
         }
-        Advance { pass: at, next: Next::More }
+        Advance {
+            pass: at,
+            next: Next::More,
+        }
     }
 
     /// The length and framing of the head at the beginning of the bytes, once it is complete.
@@ -172,13 +207,13 @@ impl HeadScanner {
                 let framing = check(&bytes[blank..blank + length])?;
                 Ok(Some((blank + length, framing)))
             }
-            None if bytes.len() > MAX_HEAD_BYTES => Err(
-                if memchr::memchr(b'\n', &bytes[blank..]).is_none() {
+            None if bytes.len() > MAX_HEAD_BYTES => {
+                Err(if memchr::memchr(b'\n', &bytes[blank..]).is_none() {
                     HeadFault::TargetTooLong
                 } else {
                     HeadFault::HeadTooLarge
-                },
-            ),
+                })
+            }
             None => Ok(None),
         }
     }
@@ -342,7 +377,9 @@ fn decimal(text: &[u8]) -> Option<u64> {
         return None;
     }
     text.iter().try_fold(0_u64, |value, digit| {
-        digit.is_ascii_digit().then(|| value * 10 + u64::from(digit - b'0'))
+        digit
+            .is_ascii_digit()
+            .then(|| value * 10 + u64::from(digit - b'0'))
     })
 }
 
@@ -352,42 +389,88 @@ fn step(chunk: Chunk, bytes: &[u8]) -> Result<(usize, Option<Chunk>), HeadFault>
     let byte = bytes[0];
     let next = match chunk {
         Chunk::Size { value, digits } => match (byte, (byte as char).to_digit(16)) {
-            (_, Some(digit)) if digits < 15 => {
-                Chunk::Size { value: value << 4 | u64::from(digit), digits: digits + 1 }
-            }
-            (b'\r', _) if digits > 0 => Chunk::Extension { cr: true, value, length: 0 },
-            (b';', _) if digits > 0 => Chunk::Extension { cr: false, value, length: 0 },
+            (_, Some(digit)) if digits < 15 => Chunk::Size {
+                value: value << 4 | u64::from(digit),
+                digits: digits + 1,
+            },
+            (b'\r', _) if digits > 0 => Chunk::Extension {
+                cr: true,
+                value,
+                length: 0,
+            },
+            (b';', _) if digits > 0 => Chunk::Extension {
+                cr: false,
+                value,
+                length: 0,
+            },
             _ => return Err(HeadFault::Malformed),
         },
-        Chunk::Extension { cr: true, value, .. } => match (byte, value) {
-            (b'\n', 0) => Chunk::Trailer { line: 0, cr: false, total: 0 },
+        Chunk::Extension {
+            cr: true, value, ..
+        } => match (byte, value) {
+            (b'\n', 0) => Chunk::Trailer {
+                line: 0,
+                cr: false,
+                total: 0,
+            },
             (b'\n', _) => Chunk::Data(value),
             _ => return Err(HeadFault::Malformed),
         },
-        Chunk::Extension { cr: false, value, length } => match byte {
-            b'\r' => Chunk::Extension { cr: true, value, length },
+        Chunk::Extension {
+            cr: false,
+            value,
+            length,
+        } => match byte {
+            b'\r' => Chunk::Extension {
+                cr: true,
+                value,
+                length,
+            },
             b'\n' | 0 => return Err(HeadFault::Malformed),
             _ if length >= 4096 => return Err(HeadFault::HeadTooLarge),
-            _ => Chunk::Extension { cr: false, value, length: length + 1 },
+            _ => Chunk::Extension {
+                cr: false,
+                value,
+                length: length + 1,
+            },
         },
         Chunk::Data(left) => {
             let here = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
             let left = left - here as u64;
-            let next = if left == 0 { Chunk::DataEnd { cr: false } } else { Chunk::Data(left) };
+            let next = if left == 0 {
+                Chunk::DataEnd { cr: false }
+            } else {
+                Chunk::Data(left)
+            };
             return Ok((here, Some(next)));
         }
         Chunk::DataEnd { cr } => match (cr, byte) {
             (false, b'\r') => Chunk::DataEnd { cr: true },
-            (true, b'\n') => Chunk::Size { value: 0, digits: 0 },
+            (true, b'\n') => Chunk::Size {
+                value: 0,
+                digits: 0,
+            },
             _ => return Err(HeadFault::Malformed),
         },
         Chunk::Trailer { line, cr, total } => match (cr, byte) {
             (_, _) if total >= 8192 => return Err(HeadFault::HeadTooLarge),
             (true, b'\n') if line == 0 => return Ok((1, None)),
-            (true, b'\n') => Chunk::Trailer { line: 0, cr: false, total: total + 1 },
+            (true, b'\n') => Chunk::Trailer {
+                line: 0,
+                cr: false,
+                total: total + 1,
+            },
             (true, _) | (false, b'\n' | 0) => return Err(HeadFault::Malformed),
-            (false, b'\r') => Chunk::Trailer { line, cr: true, total: total + 1 },
-            (false, _) => Chunk::Trailer { line: line + 1, cr: false, total: total + 1 },
+            (false, b'\r') => Chunk::Trailer {
+                line,
+                cr: true,
+                total: total + 1,
+            },
+            (false, _) => Chunk::Trailer {
+                line: line + 1,
+                cr: false,
+                total: total + 1,
+            },
         },
     };
     Ok((1, Some(next)))

@@ -57,7 +57,11 @@ impl Wire {
 
     /// The answer to an upgrade request is known: 101 or not.
     pub fn decide_upgrade(&self, upgraded: bool) {
-        let decision = if upgraded { UPGRADE_DONE } else { UPGRADE_DECLINED };
+        let decision = if upgraded {
+            UPGRADE_DONE
+        } else {
+            UPGRADE_DECLINED
+        };
         let pending = self.upgrade.compare_exchange(
             UPGRADE_PENDING,
             decision,
@@ -132,7 +136,11 @@ impl<IO> CheckedIo<IO> {
     }
 
     /// Passes on what a write said, unless it has waited for too long.
-    fn bound<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn bound<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.write_deadline = None;
             return written;
@@ -140,10 +148,14 @@ impl<IO> CheckedIo<IO> {
         let Some(timeout) = self.write_timeout.filter(|_| self.mode != Mode::Opaque) else {
             return Poll::Pending;
         };
-        let deadline =
-            self.write_deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+        let deadline = self
+            .write_deadline
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
         ready!(deadline.as_mut().poll(cx));
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing")))
+        Poll::Ready(Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "the client takes nothing",
+        )))
     }
 
     /// The socket itself.
@@ -152,7 +164,9 @@ impl<IO> CheckedIo<IO> {
     }
 
     fn refuse(&mut self, fault: HeadFault) {
-        self.wire.heads.store(self.scanner.heads(), Ordering::Relaxed);
+        self.wire
+            .heads
+            .store(self.scanner.heads(), Ordering::Relaxed);
         self.wire.fault.store(fault as u8, Ordering::Relaxed);
         self.mode = Mode::Closed;
         self.deadline = None;
@@ -202,7 +216,11 @@ impl<IO> CheckedIo<IO> {
 
 impl<IO: AsyncRead + Unpin> CheckedIo<IO> {
     /// The usual case: nothing is held back, and all that arrives may pass as it lies.
-    fn poll_fresh(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<Read>> {
+    fn poll_fresh(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<Read>> {
         let start = buf.filled().len();
         ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
         let bytes = &buf.filled()[start..];
@@ -214,7 +232,11 @@ impl<IO: AsyncRead + Unpin> CheckedIo<IO> {
         self.held.extend_from_slice(&bytes[advance.pass..]);
         buf.set_filled(start + advance.pass);
         self.follow(advance.next);
-        Poll::Ready(Ok(if advance.pass > 0 { Read::Delivered } else { Read::Held }))
+        Poll::Ready(Ok(if advance.pass > 0 {
+            Read::Delivered
+        } else {
+            Read::Held
+        }))
     }
 
     /// More of a head whose beginning is held back.
@@ -263,7 +285,9 @@ impl<IO: AsyncRead + Unpin> CheckedIo<IO> {
         if self.mode != Mode::Closed && !(self.mode == Mode::Http && self.scanner.is_in_body()) {
             return Poll::Ready(());
         }
-        let deadline = self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
+        let deadline = self
+            .deadline
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
         if deadline.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
         }

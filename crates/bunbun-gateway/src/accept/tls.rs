@@ -51,7 +51,11 @@ impl Tls {
             .with_no_client_auth()
             .with_cert_resolver(resolver);
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Self { files: files.clone(), current, acceptor: TlsAcceptor::from(Arc::new(config)) })
+        Ok(Self {
+            files: files.clone(),
+            current,
+            acceptor: TlsAcceptor::from(Arc::new(config)),
+        })
     }
 
     /// Reads the files again; connections under way keep their certificate.
@@ -72,16 +76,26 @@ impl Tls {
     /// The files, to watch them.
     #[must_use]
     pub fn files(&self) -> [PathBuf; 2] {
-        [PathBuf::from(&self.files.cert_file), PathBuf::from(&self.files.key_file)]
+        [
+            PathBuf::from(&self.files.cert_file),
+            PathBuf::from(&self.files.key_file),
+        ]
     }
 }
 
 fn fault(path: &str, problem: impl std::fmt::Display) -> CertificateError {
-    CertificateError { path: path.to_owned(), problem: problem.to_string() }
+    CertificateError {
+        path: path.to_owned(),
+        problem: problem.to_string(),
+    }
 }
 
 fn read(files: &TlsConfig) -> Result<CertifiedKey, CertificateError> {
-    let open = |path: &String| fs::File::open(path).map(BufReader::new).map_err(|e| fault(path, e));
+    let open = |path: &String| {
+        fs::File::open(path)
+            .map(BufReader::new)
+            .map_err(|e| fault(path, e))
+    };
     let chain: Vec<CertificateDer<'static>> = rustls_pemfile::certs(&mut open(&files.cert_file)?)
         .collect::<Result<_, _>>()
         .map_err(|error| fault(&files.cert_file, error))?;

@@ -1,8 +1,8 @@
 //! Kong's declarative file (`kong.yml`, format 1.1, 2.1 or 3.0).
 //!
-//! The file is read into entities ([`document`]), plugins are resolved to the route they hold for
-//! ([`routes`]), and what is left is where each route leads: a built-in route of the same effect
-//! ([`supabase`]), a service slot, or an upstream of its own.
+//! The file is read into entities (`document`), plugins are resolved to the route they hold for
+//! (`routes`), and what is left is where each route leads: a built-in route of the same effect
+//! (`supabase`), a service slot, or an upstream of its own.
 
 mod consumers;
 mod document;

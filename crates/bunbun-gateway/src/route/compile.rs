@@ -42,18 +42,30 @@ pub struct Environment {
 /// Every fault, each at its route.
 pub fn compile(user: &GatewayConfig, environment: &Environment) -> Result<RouteTable, Faults> {
     let config = super::profile::with(user);
-    let mut compiler = Compiler { config: &config, environment, faults: Vec::new(), upstreams: HashMap::new() };
+    let mut compiler = Compiler {
+        config: &config,
+        environment,
+        faults: Vec::new(),
+        upstreams: HashMap::new(),
+    };
     compiler.compile_upstreams();
     let mut routes: Vec<Arc<Route>> = Vec::new();
     for (index, route) in config.routes.iter().enumerate() {
-        if config.routes[..index].iter().any(|other| other.name == route.name) {
+        if config.routes[..index]
+            .iter()
+            .any(|other| other.name == route.name)
+        {
             compiler.fault(route, "another route has this name".to_owned());
         }
         if let Some(route) = compiler.compile_route(route) {
             routes.push(Arc::new(route));
         }
     }
-    if compiler.faults.is_empty() { Ok(RouteTable::new(routes)) } else { Err(Faults(compiler.faults)) }
+    if compiler.faults.is_empty() {
+        Ok(RouteTable::new(routes))
+    } else {
+        Err(Faults(compiler.faults))
+    }
 }
 
 struct Compiler<'c> {
@@ -66,13 +78,20 @@ struct Compiler<'c> {
 impl Compiler<'_> {
     fn fault(&mut self, route: &RouteConfig, problem: String) {
         let at = format!("gateway.routes '{}'", route.name);
-        self.faults.push(Fault { at, problem, hint: "see docs/gateway.md".to_owned() });
+        self.faults.push(Fault {
+            at,
+            problem,
+            hint: "see docs/gateway.md".to_owned(),
+        });
     }
 
     fn compile_upstreams(&mut self) {
         for (name, config) in &self.config.upstreams {
-            let made = Settings::of_config(name, config)
-                .and_then(|settings| self.environment.registry.get(settings, self.environment.shards));
+            let made = Settings::of_config(name, config).and_then(|settings| {
+                self.environment
+                    .registry
+                    .get(settings, self.environment.shards)
+            });
             match made {
                 Ok(upstream) => {
                     self.upstreams.insert(name.clone(), upstream);
@@ -90,17 +109,22 @@ impl Compiler<'_> {
         let before = self.faults.len();
         self.check(config);
         let target = self.target(config);
-        let mirror = config.mirror.as_ref().and_then(|name| self.upstream(config, name));
+        let mirror = config
+            .mirror
+            .as_ref()
+            .and_then(|name| self.upstream(config, name));
         let methods = config
             .methods
             .iter()
-            .filter_map(|text| match Method::from_bytes(text.to_ascii_uppercase().as_bytes()) {
-                Ok(method) => Some(method),
-                Err(_) => {
-                    self.fault(config, format!("'{text}' is no method"));
-                    None
-                }
-            })
+            .filter_map(
+                |text| match Method::from_bytes(text.to_ascii_uppercase().as_bytes()) {
+                    Ok(method) => Some(method),
+                    Err(_) => {
+                        self.fault(config, format!("'{text}' is no method"));
+                        None
+                    }
+                },
+            )
             .collect();
         let host = self.host(config);
         let mut rules = |rules| match Rules::parse(rules) {
@@ -124,7 +148,11 @@ impl Compiler<'_> {
             name: config.name.as_str().into(),
             path: config.path.as_str().into(),
             exact: config.exact,
-            hosts: config.hosts.iter().map(|text| HostPattern::parse(text)).collect(),
+            hosts: config
+                .hosts
+                .iter()
+                .map(|text| HostPattern::parse(text))
+                .collect(),
             methods,
             target: target?,
             sticky: config.sticky,
@@ -141,7 +169,9 @@ impl Compiler<'_> {
             deny_ips: config.deny_ips.clone(),
             cors: config.cors,
             policy,
-            first_byte_timeout: config.first_byte_timeout.map_or(FIRST_BYTE_TIMEOUT, |d| d.0),
+            first_byte_timeout: config
+                .first_byte_timeout
+                .map_or(FIRST_BYTE_TIMEOUT, |d| d.0),
             idle_timeout: config.idle_timeout.map_or(IDLE_TIMEOUT, |d| d.0),
             retries: config.retries.unwrap_or(0).min(5),
             cache_ttl: config.cache_ttl.map(|d| d.0),
@@ -156,17 +186,32 @@ impl Compiler<'_> {
 
     fn check(&mut self, config: &RouteConfig) {
         if config.name.is_empty() || config.name.len() > 100 {
-            self.fault(config, "a route needs a name of at most 100 characters".to_owned());
+            self.fault(
+                config,
+                "a route needs a name of at most 100 characters".to_owned(),
+            );
         }
         let normal = crate::path::normalise(&config.path);
         if normal.as_deref() != Ok(config.path.as_str()) {
-            self.fault(config, format!("path '{}' is not a normal path beginning with '/'", config.path));
+            self.fault(
+                config,
+                format!(
+                    "path '{}' is not a normal path beginning with '/'",
+                    config.path
+                ),
+            );
         }
         if !config.rewrite.starts_with('/') {
-            self.fault(config, format!("rewrite '{}' does not begin with '/'", config.rewrite));
+            self.fault(
+                config,
+                format!("rewrite '{}' does not begin with '/'", config.rewrite),
+            );
         }
         if config.preserve_host && config.host.is_some() {
-            self.fault(config, "host and preserve_host exclude one another".to_owned());
+            self.fault(
+                config,
+                "host and preserve_host exclude one another".to_owned(),
+            );
         }
     }
 
@@ -178,12 +223,21 @@ impl Compiler<'_> {
             config.respond.is_some(),
         ];
         if given.iter().filter(|given| **given).count() != 1 {
-            self.fault(config, "needs exactly one of slot, upstream, split and respond".to_owned());
+            self.fault(
+                config,
+                "needs exactly one of slot, upstream, split and respond".to_owned(),
+            );
             return None;
         }
         if let Some(name) = &config.slot {
             let Some(slot) = self.environment.slots.find(name) else {
-                self.fault(config, format!("no slot '{name}': there are {}", crate::slot::NAMES.join(" ")));
+                self.fault(
+                    config,
+                    format!(
+                        "no slot '{name}': there are {}",
+                        crate::slot::NAMES.join(" ")
+                    ),
+                );
                 return None;
             };
             return Some(Target::Slot(Arc::clone(slot)));
@@ -192,14 +246,23 @@ impl Compiler<'_> {
             return self.upstream(config, name).map(Target::Upstream);
         }
         if let Some(respond) = &config.respond {
-            let status = StatusCode::from_u16(respond.status).ok().filter(|s| !s.is_informational());
+            let status = StatusCode::from_u16(respond.status)
+                .ok()
+                .filter(|s| !s.is_informational());
             let content_type = HeaderValue::try_from(&respond.content_type).ok();
             let (Some(status), Some(content_type)) = (status, content_type) else {
-                self.fault(config, "respond has an impossible status or content_type".to_owned());
+                self.fault(
+                    config,
+                    "respond has an impossible status or content_type".to_owned(),
+                );
                 return None;
             };
             let body = respond.body.clone().into();
-            return Some(Target::Respond { status, body, content_type });
+            return Some(Target::Respond {
+                status,
+                body,
+                content_type,
+            });
         }
         let mut end = 0_u16;
         let mut sides = Vec::new();
@@ -209,7 +272,10 @@ impl Compiler<'_> {
             sides.push((u8::try_from(end).unwrap_or(u8::MAX), upstream));
         }
         if end != 100 {
-            self.fault(config, format!("the shares of the split add up to {end}, not 100"));
+            self.fault(
+                config,
+                format!("the shares of the split add up to {end}, not 100"),
+            );
             return None;
         }
         Some(Target::Split(sides))
@@ -218,7 +284,10 @@ impl Compiler<'_> {
     fn upstream(&mut self, config: &RouteConfig, name: &str) -> Option<Arc<Upstream>> {
         let found = self.upstreams.get(name).map(Arc::clone);
         if found.is_none() && !self.config.upstreams.contains_key(name) {
-            self.fault(config, format!("no upstream '{name}' in [gateway.upstreams]"));
+            self.fault(
+                config,
+                format!("no upstream '{name}' in [gateway.upstreams]"),
+            );
         }
         found
     }
@@ -226,7 +295,10 @@ impl Compiler<'_> {
     fn policy(&mut self, config: &RouteConfig) -> Option<Arc<Policy>> {
         let name = config.rate_limit.as_ref()?;
         let Some(limit) = self.config.rate_limits.get(name) else {
-            self.fault(config, format!("no policy '{name}' in [gateway.rate_limits]"));
+            self.fault(
+                config,
+                format!("no policy '{name}' in [gateway.rate_limits]"),
+            );
             return None;
         };
         match self.environment.limits.policy(name, limit) {
@@ -239,8 +311,9 @@ impl Compiler<'_> {
     }
 
     fn host(&mut self, config: &RouteConfig) -> HostRule {
-        let realtime = (config.slot.as_deref() == Some("realtime") && !self.has_public_paths(config))
-            .then_some(&self.environment.realtime_host);
+        let realtime = (config.slot.as_deref() == Some("realtime")
+            && !self.has_public_paths(config))
+        .then_some(&self.environment.realtime_host);
         match (&config.host, realtime) {
             (Some(host), _) | (None, Some(host)) => {
                 if let Ok(value) = HeaderValue::try_from(host) {
@@ -255,7 +328,10 @@ impl Compiler<'_> {
     }
 
     fn has_public_paths(&self, config: &RouteConfig) -> bool {
-        let slot = config.slot.as_ref().and_then(|name| self.environment.slots.find(name));
+        let slot = config
+            .slot
+            .as_ref()
+            .and_then(|name| self.environment.slots.find(name));
         slot.is_some_and(|slot| slot.public_paths)
     }
 
@@ -272,12 +348,16 @@ impl Compiler<'_> {
     fn key_rules(&self, config: &RouteConfig) -> KeyRules {
         let slot = config.slot.as_deref().unwrap_or_default();
         let dialect = self.config.dialect;
-        let service = matches!(slot, "auth" | "rest" | "realtime" | "storage" | "functions" | "analytics" | "meta");
+        let service = matches!(
+            slot,
+            "auth" | "rest" | "realtime" | "storage" | "functions" | "analytics" | "meta"
+        );
         if !service {
             return KeyRules::default();
         }
         let keyed = matches!(config.access, Access::Key | Access::ServiceRole);
-        let translates = dialect != Dialect::Kong2 && (keyed || matches!(slot, "storage" | "functions"));
+        let translates =
+            dialect != Dialect::Kong2 && (keyed || matches!(slot, "storage" | "functions"));
         KeyRules {
             authorization: translates,
             bearer: dialect == Dialect::Envoy,

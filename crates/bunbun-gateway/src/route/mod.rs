@@ -133,7 +133,9 @@ impl Route {
     /// The path for the upstream, from the normalised path of a request that matched.
     #[must_use]
     pub fn upstream_path<'p>(&self, path: &'p str) -> std::borrow::Cow<'p, str> {
-        let Some(rewrite) = &self.rewrite else { return path.into() };
+        let Some(rewrite) = &self.rewrite else {
+            return path.into();
+        };
         let rest = &path[self.path.len().min(path.len())..];
         match (&**rewrite, rest) {
             // Prefixes that end in a slash leave none in the rest.

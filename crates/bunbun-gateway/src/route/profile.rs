@@ -19,7 +19,9 @@ pub fn builtin() -> GatewayConfig {
 #[must_use]
 pub fn with(user: &GatewayConfig) -> GatewayConfig {
     let mut merged = builtin();
-    merged.routes.retain(|route| user.routes.iter().all(|own| own.name != route.name));
+    merged
+        .routes
+        .retain(|route| user.routes.iter().all(|own| own.name != route.name));
     merged.routes.extend(user.routes.iter().cloned());
     merged.rate_limits.extend(user.rate_limits.clone());
     merged.upstreams = user.upstreams.clone();
@@ -37,15 +39,33 @@ mod tests {
     fn the_profile_is_valid_and_its_names_are_unique() {
         let profile = builtin();
         for (i, route) in profile.routes.iter().enumerate() {
-            assert!(profile.routes[..i].iter().all(|r| r.name != route.name), "{}", route.name);
+            assert!(
+                profile.routes[..i].iter().all(|r| r.name != route.name),
+                "{}",
+                route.name
+            );
         }
     }
 
     #[test]
     fn a_users_route_replaces_the_builtin_one_of_its_name() {
-        let own = RouteConfig { name: "rest-root".into(), path: "/rest/v1/".into(), ..RouteConfig::default() };
-        let merged = with(&GatewayConfig { routes: vec![own], ..GatewayConfig::default() });
-        assert_eq!(merged.routes.iter().filter(|r| r.name == "rest-root").count(), 1);
+        let own = RouteConfig {
+            name: "rest-root".into(),
+            path: "/rest/v1/".into(),
+            ..RouteConfig::default()
+        };
+        let merged = with(&GatewayConfig {
+            routes: vec![own],
+            ..GatewayConfig::default()
+        });
+        assert_eq!(
+            merged
+                .routes
+                .iter()
+                .filter(|r| r.name == "rest-root")
+                .count(),
+            1
+        );
         assert_eq!(merged.routes.len(), builtin().routes.len());
     }
 }

@@ -4,8 +4,14 @@ use bunbun_core::config::gateway::HeaderRules;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// Headers that routes may not change: they frame the message or name the connection.
-const FORBIDDEN: [&str; 6] =
-    ["content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer"];
+const FORBIDDEN: [&str; 6] = [
+    "content-length",
+    "transfer-encoding",
+    "connection",
+    "upgrade",
+    "te",
+    "trailer",
+];
 
 /// Changes to headers: first remove, then set, then add.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -22,19 +28,24 @@ impl Rules {
     /// The first that is no header, or frames the message.
     pub fn parse(config: &HeaderRules) -> Result<Self, String> {
         let name = |text: &str| match HeaderName::try_from(text) {
-            Ok(name) if FORBIDDEN.contains(&name.as_str()) => {
-                Err(format!("header '{text}' frames the message and cannot be changed"))
-            }
+            Ok(name) if FORBIDDEN.contains(&name.as_str()) => Err(format!(
+                "header '{text}' frames the message and cannot be changed"
+            )),
             Ok(name) => Ok(name),
             Err(_) => Err(format!("'{text}' is no header name")),
         };
         let pair = |(key, text): (&String, &String)| {
-            let value = HeaderValue::try_from(text)
-                .map_err(|_| format!("the value of header '{key}' has characters that headers cannot have"))?;
+            let value = HeaderValue::try_from(text).map_err(|_| {
+                format!("the value of header '{key}' has characters that headers cannot have")
+            })?;
             Ok((name(key)?, value))
         };
         Ok(Self {
-            remove: config.remove.iter().map(|text| name(text)).collect::<Result<_, _>>()?,
+            remove: config
+                .remove
+                .iter()
+                .map(|text| name(text))
+                .collect::<Result<_, _>>()?,
             set: config.set.iter().map(pair).collect::<Result<_, String>>()?,
             add: config.add.iter().map(pair).collect::<Result<_, String>>()?,
         })

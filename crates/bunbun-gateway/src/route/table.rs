@@ -54,7 +54,10 @@ impl RouteTable {
     /// Sorts and indexes routes.
     #[must_use]
     pub fn new(mut routes: Vec<Arc<Route>>) -> Self {
-        let mut table = Self { all: routes.clone(), ..Self::default() };
+        let mut table = Self {
+            all: routes.clone(),
+            ..Self::default()
+        };
         routes.sort_by_key(|route| {
             let length = std::cmp::Reverse(route.path.len());
             (length, !route.exact, route.methods.is_empty())
@@ -79,7 +82,8 @@ impl RouteTable {
             matches_path(route, path)
                 && (route.methods.is_empty() || route.methods.contains(method))
         };
-        let for_host = |route: &&Arc<Route>| route.hosts.iter().any(|pattern| pattern.matches(host));
+        let for_host =
+            |route: &&Arc<Route>| route.hosts.iter().any(|pattern| pattern.matches(host));
         self.hosted
             .iter()
             .filter(for_host)

@@ -26,7 +26,11 @@ pub(crate) struct RetryBudget {
 impl Default for RetryBudget {
     fn default() -> Self {
         let balance = AtomicI64::new(FLOOR_PER_SECOND * COST);
-        Self { balance, start: Instant::now(), last_second: AtomicU64::new(0) }
+        Self {
+            balance,
+            start: Instant::now(),
+            last_second: AtomicU64::new(0),
+        }
     }
 }
 
@@ -45,9 +49,11 @@ impl RetryBudget {
         if passed > 0 {
             let seconds = i64::try_from(passed.min(10)).unwrap_or(10);
             let floor = seconds * FLOOR_PER_SECOND * COST;
-            let _ = self.balance.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |balance| {
-                Some((balance + floor).min(MOST))
-            });
+            let _ = self
+                .balance
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |balance| {
+                    Some((balance + floor).min(MOST))
+                });
         }
         self.balance
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |balance| {
@@ -64,12 +70,16 @@ mod tests {
     #[test]
     fn retries_are_bounded_by_the_floor_and_a_fifth_of_the_requests() {
         let budget = RetryBudget::default();
-        let floor = std::iter::repeat_with(|| budget.spend()).take_while(|granted| *granted).count();
+        let floor = std::iter::repeat_with(|| budget.spend())
+            .take_while(|granted| *granted)
+            .count();
         assert!((10..=20).contains(&floor), "{floor}");
         for _ in 0..50 {
             budget.earn();
         }
-        let earned = std::iter::repeat_with(|| budget.spend()).take_while(|granted| *granted).count();
+        let earned = std::iter::repeat_with(|| budget.spend())
+            .take_while(|granted| *granted)
+            .count();
         assert!((10..=20).contains(&earned), "{earned}");
     }
 }

@@ -81,7 +81,10 @@ impl Tls {
             config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
             Ok::<_, String>(TlsConnector::from(Arc::new(config)))
         };
-        Ok(Self { any: config(&[b"h2", b"http/1.1"])?, http1: config(&[b"http/1.1"])? })
+        Ok(Self {
+            any: config(&[b"h2", b"http/1.1"])?,
+            http1: config(&[b"http/1.1"])?,
+        })
     }
 }
 
@@ -107,7 +110,9 @@ pub(crate) async fn connect(
     timeout: Duration,
 ) -> Result<Sender, ConnectError> {
     let opening = async {
-        let stream = TcpStream::connect(address).await.map_err(ConnectError::Tcp)?;
+        let stream = TcpStream::connect(address)
+            .await
+            .map_err(ConnectError::Tcp)?;
         stream.set_nodelay(true).map_err(ConnectError::Tcp)?;
         match origin.protocol {
             Protocol::Http => handshake_http1(TokioIo::new(stream)).await,
@@ -119,7 +124,10 @@ pub(crate) async fn connect(
                     .map_err(|error| ConnectError::Tls(std::io::Error::other(error)))?;
                 let tls = tls.ok_or_else(|| ConnectError::Tls(std::io::Error::other("no TLS")))?;
                 let connector = if http1_only { &tls.http1 } else { &tls.any };
-                let stream = connector.connect(name, stream).await.map_err(ConnectError::Tls)?;
+                let stream = connector
+                    .connect(name, stream)
+                    .await
+                    .map_err(ConnectError::Tls)?;
                 if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
                     handshake_http2(TokioIo::new(stream)).await
                 } else {
@@ -128,7 +136,9 @@ pub(crate) async fn connect(
             }
         }
     };
-    tokio::time::timeout(timeout, opening).await.map_err(|_| ConnectError::Timeout(timeout))?
+    tokio::time::timeout(timeout, opening)
+        .await
+        .map_err(|_| ConnectError::Timeout(timeout))?
 }
 
 async fn handshake_http1<IO>(io: IO) -> Result<Sender, ConnectError>

@@ -50,7 +50,9 @@ impl Endpoint {
             healthy: AtomicBool::new(true),
             idle: (0..shards.max(1)).map(|_| Mutex::new(Vec::new())).collect(),
             speaks_http2: AtomicBool::new(false),
-            opening: (0..shards.max(1)).map(|_| tokio::sync::Mutex::new(())).collect(),
+            opening: (0..shards.max(1))
+                .map(|_| tokio::sync::Mutex::new(()))
+                .collect(),
         }
     }
 
@@ -76,7 +78,10 @@ impl Endpoint {
             }
             if let Sender::Http2(shared) = &sender {
                 let shared = shared.clone();
-                idle.push(Idle { sender, since: Instant::now() });
+                idle.push(Idle {
+                    sender,
+                    since: Instant::now(),
+                });
                 return Some(Sender::Http2(shared));
             }
             return Some(sender);
@@ -95,14 +100,19 @@ impl Endpoint {
             idle.clear();
         }
         if idle.len() < MAX_IDLE {
-            idle.push(Idle { sender, since: Instant::now() });
+            idle.push(Idle {
+                sender,
+                since: Instant::now(),
+            });
         }
     }
 
     /// Closes connections that nobody used for long.
     pub(crate) fn sweep(&self, keepalive: Duration) {
         for shard in &self.idle {
-            shard.lock().retain(|idle| idle.since.elapsed() <= keepalive && !idle.sender.is_closed());
+            shard
+                .lock()
+                .retain(|idle| idle.since.elapsed() <= keepalive && !idle.sender.is_closed());
         }
     }
 
@@ -187,7 +197,10 @@ impl Breaker {
         let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
         if failures >= config.failures.max(1) {
             let open_for = u64::try_from(config.open_for.0.as_millis()).unwrap_or(u64::MAX);
-            self.open_until.store(self.now().saturating_add(open_for).max(1), Ordering::Relaxed);
+            self.open_until.store(
+                self.now().saturating_add(open_for).max(1),
+                Ordering::Relaxed,
+            );
         }
         self.probing.store(false, Ordering::Release);
     }
@@ -200,7 +213,10 @@ mod tests {
     use super::Breaker;
 
     fn config(open_for: &str) -> BreakerConfig {
-        BreakerConfig { failures: 3, open_for: open_for.parse().unwrap() }
+        BreakerConfig {
+            failures: 3,
+            open_for: open_for.parse().unwrap(),
+        }
     }
 
     #[test]
@@ -221,7 +237,10 @@ mod tests {
     #[test]
     fn half_open_lets_exactly_one_probe_through() {
         let breaker = Breaker::default();
-        let instant = BreakerConfig { failures: 1, open_for: HumanDuration(std::time::Duration::ZERO) };
+        let instant = BreakerConfig {
+            failures: 1,
+            open_for: HumanDuration(std::time::Duration::ZERO),
+        };
         breaker.failed(&instant);
         while !breaker.admit() {} // opens within the clock's resolution
         assert!(!breaker.admit(), "a second probe");

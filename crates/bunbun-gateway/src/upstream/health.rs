@@ -40,23 +40,37 @@ impl Upstream {
     ///
     /// # Errors
     /// Why it counts as down.
-    pub async fn probe(self: &Arc<Self>, path: &str, timeout: Duration) -> Result<Duration, ProbeError> {
+    pub async fn probe(
+        self: &Arc<Self>,
+        path: &str,
+        timeout: Duration,
+    ) -> Result<Duration, ProbeError> {
         let started = Instant::now();
         let probing = async {
             let endpoints = self.endpoints().await;
             let endpoint = endpoints.first().ok_or(ProbeError::NameResolution)?;
             self.check(endpoint, path, timeout).await
         };
-        tokio::time::timeout(timeout, probing).await.map_err(|_| ProbeError::Timeout)??;
+        tokio::time::timeout(timeout, probing)
+            .await
+            .map_err(|_| ProbeError::Timeout)??;
         Ok(started.elapsed())
     }
 
-    async fn check(&self, endpoint: &Endpoint, path: &str, timeout: Duration) -> Result<(), ProbeError> {
+    async fn check(
+        &self,
+        endpoint: &Endpoint,
+        path: &str,
+        timeout: Duration,
+    ) -> Result<(), ProbeError> {
         let origin = &self.origins[endpoint.origin];
-        let sender = connection::connect(endpoint.address, origin, self.tls.as_ref(), true, timeout)
-            .await
-            .map_err(|_| ProbeError::Connection)?;
-        let Sender::Http1(mut sender) = sender else { return Err(ProbeError::Connection) };
+        let sender =
+            connection::connect(endpoint.address, origin, self.tls.as_ref(), true, timeout)
+                .await
+                .map_err(|_| ProbeError::Connection)?;
+        let Sender::Http1(mut sender) = sender else {
+            return Err(ProbeError::Connection);
+        };
         let request = Request::builder()
             .method(Method::GET)
             .uri(format!("{}{path}", origin.base_path))
@@ -64,13 +78,22 @@ impl Upstream {
             .header("user-agent", "bunbun-health-check")
             .body(EdgeBody::Empty)
             .map_err(|_| ProbeError::Connection)?;
-        let response = sender.send_request(request).await.map_err(|_| ProbeError::Connection)?;
+        let response = sender
+            .send_request(request)
+            .await
+            .map_err(|_| ProbeError::Connection)?;
         let status = response.status();
-        if status.is_server_error() { Err(ProbeError::Status(status.as_u16())) } else { Ok(()) }
+        if status.is_server_error() {
+            Err(ProbeError::Status(status.as_u16()))
+        } else {
+            Ok(())
+        }
     }
 
     async fn check_all(self: &Arc<Self>) {
-        let Some((path, _, timeout)) = &self.settings.health else { return };
+        let Some((path, _, timeout)) = &self.settings.health else {
+            return;
+        };
         for endpoint in self.endpoints().await.iter() {
             let checking = self.check(endpoint, path, *timeout);
             let verdict = tokio::time::timeout(*timeout, checking).await;
@@ -84,7 +107,8 @@ impl Upstream {
 
 /// Runs the active checks of all upstreams and closes idle connections, until shutdown.
 pub async fn run(registry: Arc<Registry>, shutdown: Shutdown) {
-    let mut last_checked: std::collections::HashMap<String, Instant> = std::collections::HashMap::new();
+    let mut last_checked: std::collections::HashMap<String, Instant> =
+        std::collections::HashMap::new();
     loop {
         tokio::select! {
             () = shutdown.begun() => return,
@@ -92,8 +116,12 @@ pub async fn run(registry: Arc<Registry>, shutdown: Shutdown) {
         }
         for upstream in registry.all() {
             upstream.sweep();
-            let Some((_, interval, _)) = &upstream.settings.health else { continue };
-            let due = last_checked.get(upstream.name()).is_none_or(|at| at.elapsed() >= *interval);
+            let Some((_, interval, _)) = &upstream.settings.health else {
+                continue;
+            };
+            let due = last_checked
+                .get(upstream.name())
+                .is_none_or(|at| at.elapsed() >= *interval);
             if due {
                 last_checked.insert(upstream.name().to_owned(), Instant::now());
                 task::spawn("check upstream", async move { upstream.check_all().await });

@@ -19,16 +19,16 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use budget::RetryBudget;
 use bunbun_core::{
     config::gateway::{BreakerConfig, HealthConfig, UpstreamConfig},
     task,
 };
-use budget::RetryBudget;
 use connection::{Origin, Protocol, Tls};
 use endpoint::Endpoint;
+pub use health::ProbeError;
 use http::HeaderValue;
 use parking_lot::Mutex;
-pub use health::ProbeError;
 pub use resolve::{Resolve, SystemResolver};
 pub use send::{Lease, SendError, SendOptions};
 use tokio::sync::Semaphore;
@@ -95,7 +95,10 @@ impl Settings {
     /// # Errors
     /// A URL or file that cannot be used.
     pub fn of_config(name: &str, config: &UpstreamConfig) -> Result<Self, InvalidUpstream> {
-        let invalid = |problem: String| InvalidUpstream { name: name.to_owned(), problem };
+        let invalid = |problem: String| InvalidUpstream {
+            name: name.to_owned(),
+            problem,
+        };
         if config.urls.is_empty() {
             return Err(invalid("has no urls".to_owned()));
         }
@@ -103,20 +106,27 @@ impl Settings {
         for text in &config.urls {
             let url = Url::parse(text).map_err(|error| invalid(format!("'{text}': {error}")))?;
             if !matches!(url.scheme(), "http" | "https" | "h2c") || !url.has_host() {
-                return Err(invalid(format!("'{text}' is not an http, https or h2c URL")));
+                return Err(invalid(format!(
+                    "'{text}' is not an http, https or h2c URL"
+                )));
             }
             urls.push(url);
         }
         let ca_pem = match &config.ca_file {
             Some(path) => Some(
-                std::fs::read_to_string(path).map_err(|error| invalid(format!("'{path}': {error}")))?,
+                std::fs::read_to_string(path)
+                    .map_err(|error| invalid(format!("'{path}': {error}")))?,
             ),
             None => None,
         };
         let breaker = config.breaker.clone().unwrap_or_default();
-        let health = config.health.clone().map(|HealthConfig { path, interval, timeout }| {
-            (path, interval.0.max(Duration::from_millis(100)), timeout.0)
-        });
+        let health = config.health.clone().map(
+            |HealthConfig {
+                 path,
+                 interval,
+                 timeout,
+             }| { (path, interval.0.max(Duration::from_millis(100)), timeout.0) },
+        );
         Ok(Self {
             connect_timeout: config.connect_timeout.map_or(CONNECT_TIMEOUT, |d| d.0),
             max_connections: config.max_connections.unwrap_or(MAX_CONNECTIONS).max(1),
@@ -149,7 +159,9 @@ pub struct Upstream {
 
 impl std::fmt::Debug for Upstream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Upstream").field("name", &self.settings.name).finish_non_exhaustive()
+        f.debug_struct("Upstream")
+            .field("name", &self.settings.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -163,17 +175,29 @@ impl Upstream {
         shards: usize,
         resolver: Arc<dyn Resolve>,
     ) -> Result<Self, InvalidUpstream> {
-        let invalid = |problem: String| InvalidUpstream { name: settings.name.clone(), problem };
-        let origins =
-            settings.urls.iter().map(origin).collect::<Result<Vec<_>, _>>().map_err(invalid)?;
-        let needs_tls = origins.iter().any(|origin: &Origin| origin.protocol == Protocol::Https);
+        let invalid = |problem: String| InvalidUpstream {
+            name: settings.name.clone(),
+            problem,
+        };
+        let origins = settings
+            .urls
+            .iter()
+            .map(origin)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(invalid)?;
+        let needs_tls = origins
+            .iter()
+            .any(|origin: &Origin| origin.protocol == Protocol::Https);
         let tls = needs_tls
             .then(|| Tls::new(settings.ca_pem.as_deref().map(str::as_bytes)))
             .transpose()
             .map_err(invalid)?;
         let (failures, open_for) = settings.breaker;
         Ok(Self {
-            breaker: BreakerConfig { failures, open_for: bunbun_core::config::HumanDuration(open_for) },
+            breaker: BreakerConfig {
+                failures,
+                open_for: bunbun_core::config::HumanDuration(open_for),
+            },
             origins,
             tls,
             endpoints: ArcSwap::default(),
@@ -181,7 +205,9 @@ impl Upstream {
             resolving: AtomicBool::new(false),
             start: Instant::now(),
             shards,
-            slots: Arc::new(Semaphore::new(settings.max_connections.min(Semaphore::MAX_PERMITS))),
+            slots: Arc::new(Semaphore::new(
+                settings.max_connections.min(Semaphore::MAX_PERMITS),
+            )),
             budget: RetryBudget::default(),
             resolver,
             settings,
@@ -201,7 +227,10 @@ impl Upstream {
         let endpoints = self.endpoints.load();
         Load {
             addresses: endpoints.len(),
-            in_flight: endpoints.iter().map(|e| e.in_flight.load(Ordering::Relaxed)).sum(),
+            in_flight: endpoints
+                .iter()
+                .map(|e| e.in_flight.load(Ordering::Relaxed))
+                .sum(),
             idle: endpoints.iter().map(|e| e.idle_count()).sum(),
             unavailable: endpoints.iter().filter(|e| !e.is_available()).count(),
         }
@@ -225,9 +254,14 @@ impl Upstream {
             self.resolve().await;
             return self.endpoints.load_full();
         }
-        let age = self.millis().saturating_sub(self.resolved_at.load(Ordering::Relaxed));
+        let age = self
+            .millis()
+            .saturating_sub(self.resolved_at.load(Ordering::Relaxed));
         if u128::from(age) > RESOLVE_EVERY.as_millis()
-            && self.origins.iter().any(|origin| origin.host.parse::<std::net::IpAddr>().is_err())
+            && self
+                .origins
+                .iter()
+                .any(|origin| origin.host.parse::<std::net::IpAddr>().is_err())
             && !self.resolving.swap(true, Ordering::AcqRel)
         {
             let this = Arc::clone(self);
@@ -242,7 +276,9 @@ impl Upstream {
     /// Resolves where that has not been done just now, because no address takes requests. Returns
     /// whether it did.
     async fn resolve_again(&self) -> bool {
-        let age = self.millis().saturating_sub(self.resolved_at.load(Ordering::Relaxed));
+        let age = self
+            .millis()
+            .saturating_sub(self.resolved_at.load(Ordering::Relaxed));
         let due = u128::from(age) > RESOLVE_AGAIN.as_millis();
         if due {
             // Before the answer is there, so that one request asks and not all of them.
@@ -304,10 +340,20 @@ fn origin(url: &Url) -> Result<Origin, String> {
     };
     let host = url.host_str().ok_or("a URL has no host")?.to_owned();
     let port = url.port().unwrap_or(default_port);
-    let shown = if port == default_port { host.clone() } else { format!("{host}:{port}") };
+    let shown = if port == default_port {
+        host.clone()
+    } else {
+        format!("{host}:{port}")
+    };
     let authority = HeaderValue::try_from(shown).map_err(|error| error.to_string())?;
     let base_path = url.path().trim_end_matches('/').to_owned();
-    Ok(Origin { protocol, host, port, authority, base_path })
+    Ok(Origin {
+        protocol,
+        host,
+        port,
+        authority,
+        base_path,
+    })
 }
 
 /// Keeps upstreams over reloads: the same settings give the same upstream with its connections.
@@ -326,7 +372,10 @@ impl Registry {
     /// A registry whose upstreams find their addresses by a resolver.
     #[must_use]
     pub fn new(resolver: Arc<dyn Resolve>) -> Self {
-        Self { known: Mutex::default(), resolver }
+        Self {
+            known: Mutex::default(),
+            resolver,
+        }
     }
 
     /// The upstream of these settings.
@@ -347,6 +396,10 @@ impl Registry {
 
     /// All upstreams in use.
     pub fn all(&self) -> Vec<Arc<Upstream>> {
-        self.known.lock().values().filter_map(Weak::upgrade).collect()
+        self.known
+            .lock()
+            .values()
+            .filter_map(Weak::upgrade)
+            .collect()
     }
 }

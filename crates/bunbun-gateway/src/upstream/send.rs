@@ -121,7 +121,15 @@ impl Upstream {
                 Attempt::Answered(response, sender) => {
                     endpoint.breaker.succeeded();
                     let shard = options.shard;
-                    return Ok((response, Lease { sender, endpoint: in_flight, shard, _permit: permit }));
+                    return Ok((
+                        response,
+                        Lease {
+                            sender,
+                            endpoint: in_flight,
+                            shard,
+                            _permit: permit,
+                        },
+                    ));
                 }
                 Attempt::Unreachable(back, error) => {
                     tried.push(endpoint);
@@ -131,12 +139,14 @@ impl Upstream {
                     let elsewhere = unsent <= MAX_UNSENT && self.has_other(&tried);
                     (Some(back).filter(|_| elsewhere), error)
                 }
-                Attempt::Unsent(back, error) => {
-                    (Some(back).filter(|_| !std::mem::replace(&mut afresh, true)), error)
-                }
-                Attempt::Stale(error) => {
-                    (copy.filter(|_| !std::mem::replace(&mut afresh, true)), error)
-                }
+                Attempt::Unsent(back, error) => (
+                    Some(back).filter(|_| !std::mem::replace(&mut afresh, true)),
+                    error,
+                ),
+                Attempt::Stale(error) => (
+                    copy.filter(|_| !std::mem::replace(&mut afresh, true)),
+                    error,
+                ),
                 Attempt::Failed(error) => {
                     tried.push(endpoint);
                     let granted = repeats < options.retries && self.budget.spend();
@@ -145,10 +155,15 @@ impl Upstream {
                 }
                 Attempt::ClientFailed(error) => return Err(error),
                 Attempt::TimedOut => {
-                    return Err(SendError { refusal: Refusal::UpstreamTimeout, cause: None });
+                    return Err(SendError {
+                        refusal: Refusal::UpstreamTimeout,
+                        cause: None,
+                    });
                 }
             };
-            let Some(again) = again else { return Err(error) };
+            let Some(again) = again else {
+                return Err(error);
+            };
             failure = Some(error);
             request = again;
             // What `address` did for one connection does not hold for the next.
@@ -166,14 +181,20 @@ impl Upstream {
         let waiting = Arc::clone(&self.slots).acquire_owned();
         match tokio::time::timeout(self.settings.connect_timeout, waiting).await {
             Ok(Ok(permit)) => Ok(permit),
-            _ => Err(SendError { refusal: Refusal::UpstreamBusy, cause: None }),
+            _ => Err(SendError {
+                refusal: Refusal::UpstreamBusy,
+                cause: None,
+            }),
         }
     }
 
     async fn pick(self: &Arc<Self>, tried: &[Arc<Endpoint>]) -> Result<Arc<Endpoint>, SendError> {
         let endpoints = self.endpoints().await;
         if endpoints.is_empty() {
-            return Err(SendError { refusal: Refusal::NameResolution, cause: None });
+            return Err(SendError {
+                refusal: Refusal::NameResolution,
+                cause: None,
+            });
         }
         if let Some(chosen) = balance::choose(&endpoints, tried) {
             return Ok(chosen);
@@ -182,12 +203,18 @@ impl Upstream {
         again
             .then(|| balance::choose(&self.endpoints.load(), tried))
             .flatten()
-            .ok_or(SendError { refusal: Refusal::NoHealthyAddress, cause: None })
+            .ok_or(SendError {
+                refusal: Refusal::NoHealthyAddress,
+                cause: None,
+            })
     }
 
     /// Whether there is an address that did not fail this request.
     fn has_other(&self, tried: &[Arc<Endpoint>]) -> bool {
-        self.endpoints.load().iter().any(|e| !tried.iter().any(|t| Arc::ptr_eq(t, e)))
+        self.endpoints
+            .load()
+            .iter()
+            .any(|e| !tried.iter().any(|t| Arc::ptr_eq(t, e)))
     }
 
     async fn attempt(
@@ -200,7 +227,11 @@ impl Upstream {
         // However this ends, also by the client's going away: a half-open breaker's probe does
         // not stay taken.
         let _probe = Probe(endpoint);
-        let idle = if afresh { None } else { self.idle_sender(endpoint, options.shard).await };
+        let idle = if afresh {
+            None
+        } else {
+            self.idle_sender(endpoint, options.shard).await
+        };
         let reused = idle.is_some();
         let sender = match idle {
             Some(sender) => sender,
@@ -243,7 +274,9 @@ impl Upstream {
     async fn idle_sender(&self, endpoint: &Endpoint, shard: usize) -> Option<Sender> {
         loop {
             let mut sender = endpoint.take_idle(shard, self.settings.keepalive)?;
-            let Sender::Http1(http1) = &mut sender else { return Some(sender) };
+            let Sender::Http1(http1) = &mut sender else {
+                return Some(sender);
+            };
             // Given back at its answer's last byte, its driver may need one more turn to be ready.
             if http1.is_ready() {
                 return Some(sender);
@@ -274,7 +307,10 @@ impl Upstream {
         } else {
             None
         };
-        match connection::connect(endpoint.address, origin, self.tls.as_ref(), options.upgrade, timeout).await {
+        let tls = self.tls.as_ref();
+        // Boxed: a request on a connection that is open already needs no room for a handshake.
+        let opening = connection::connect(endpoint.address, origin, tls, options.upgrade, timeout);
+        match Box::pin(opening).await {
             Ok(Sender::Http2(sender)) => {
                 endpoint.speaks_http2.store(true, Ordering::Relaxed);
                 endpoint.put_idle(options.shard, Sender::Http2(sender.clone()));
@@ -304,19 +340,34 @@ impl Upstream {
         if !keep_host {
             request.headers_mut().insert(HOST, origin.authority.clone());
         }
-        let invalid = |error: http::Error| failed(Refusal::BadRequest("the path cannot be sent"), error);
+        let invalid =
+            |error: http::Error| failed(Refusal::BadRequest("the path cannot be sent"), error);
         let plain = origin.base_path.is_empty();
         let is_http2 = matches!(sender, Sender::Http2(_));
-        *request.version_mut() = if is_http2 { Version::HTTP_2 } else { Version::HTTP_11 };
+        *request.version_mut() = if is_http2 {
+            Version::HTTP_2
+        } else {
+            Version::HTTP_11
+        };
         if plain && !is_http2 {
             return Ok(());
         }
-        let path = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
+        let path = request
+            .uri()
+            .path_and_query()
+            .map_or("/", PathAndQuery::as_str);
         let path = format!("{}{path}", origin.base_path);
         let mut uri = Uri::builder().path_and_query(path);
         if is_http2 {
-            let host = request.headers_mut().remove(HOST).unwrap_or_else(|| origin.authority.clone());
-            let scheme = if origin.protocol == connection::Protocol::Https { "https" } else { "http" };
+            let host = request
+                .headers_mut()
+                .remove(HOST)
+                .unwrap_or_else(|| origin.authority.clone());
+            let scheme = if origin.protocol == connection::Protocol::Https {
+                "https"
+            } else {
+                "http"
+            };
             uri = uri.scheme(scheme).authority(host.as_bytes());
         }
         *request.uri_mut() = uri.build().map_err(invalid)?;
@@ -362,7 +413,9 @@ async fn exchange(sender: Sender, request: Request<EdgeBody>, options: &SendOpti
 /// long upload is not a slow answer.
 async fn timed<F: Future>(sending: F, options: &SendOptions) -> Option<F::Output> {
     let Some(progress) = &options.progress else {
-        return tokio::time::timeout(options.first_byte_timeout, sending).await.ok();
+        return tokio::time::timeout(options.first_byte_timeout, sending)
+            .await
+            .ok();
     };
     let mut sending = std::pin::pin!(sending);
     let mut since = Instant::now();
@@ -373,7 +426,11 @@ async fn timed<F: Future>(sending: F, options: &SendOptions) -> Option<F::Output
             return Some(output);
         }
         // While the client is the one who is waited for, its own timeout holds.
-        since = if progress.waits_for_client() { Instant::now() } else { since.max(progress.last()) };
+        since = if progress.waits_for_client() {
+            Instant::now()
+        } else {
+            since.max(progress.last())
+        };
         if since + options.first_byte_timeout <= Instant::now() {
             return None;
         }
@@ -390,7 +447,10 @@ impl Drop for Probe<'_> {
 }
 
 fn failed(refusal: Refusal, cause: impl std::error::Error + Send + Sync + 'static) -> SendError {
-    SendError { refusal, cause: Some(Box::new(cause)) }
+    SendError {
+        refusal,
+        cause: Some(Box::new(cause)),
+    }
 }
 
 /// RFC 9110 §9.2.2.

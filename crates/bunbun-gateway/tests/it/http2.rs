@@ -96,7 +96,7 @@ fn a_host_header_that_contradicts_the_authority_is_refused() {
 fn bodies_pass_in_both_directions() {
     let (origin, gateway) = stand();
     let client = Http2Client::connect(gateway.address);
-    let body = bytes::Bytes::from(vec![b'x'; 300_000]);
+    let body = Bytes::from(vec![b'x'; 300_000]);
     let request = Request::post("http://gateway.test/storage/v1/x").body(body.clone().into());
     let response = client.send(request.expect("a request"));
     assert_eq!(response.status, 200);
@@ -110,40 +110,85 @@ fn bodies_pass_in_both_directions() {
 #[test]
 fn what_http_1_could_read_differently_never_arrives() {
     let (origin, gateway) = stand();
-    let bad: Vec<(&str, Vec<(&str, &[u8])>)> = vec![
-        ("CR LF in a value", head("/storage/v1/x", &[("x", b"a\r\nEvil: 1")])),
-        ("LF in a value", head("/storage/v1/x", &[("x", b"a\nEvil: 1")])),
+    let bad = [
+        (
+            "CR LF in a value",
+            head("/storage/v1/x", &[("x", b"a\r\nEvil: 1")]),
+        ),
+        (
+            "LF in a value",
+            head("/storage/v1/x", &[("x", b"a\nEvil: 1")]),
+        ),
         ("NUL in a value", head("/storage/v1/x", &[("x", b"a\0b")])),
         ("a colon in a name", head("/storage/v1/x", &[("x:y", b"1")])),
-        ("CR LF in a name", head("/storage/v1/x", &[("x\r\ny", b"1")])),
+        (
+            "CR LF in a name",
+            head("/storage/v1/x", &[("x\r\ny", b"1")]),
+        ),
         ("a space in a name", head("/storage/v1/x", &[("x y", b"1")])),
         ("an empty name", head("/storage/v1/x", &[("", b"1")])),
         ("upper case", head("/storage/v1/x", &[("X-Y", b"1")])),
-        ("connection", head("/storage/v1/x", &[("connection", b"apikey")])),
-        ("transfer-encoding", head("/storage/v1/x", &[("transfer-encoding", b"chunked")])),
-        ("upgrade", head("/storage/v1/x", &[("upgrade", b"websocket")])),
+        (
+            "connection",
+            head("/storage/v1/x", &[("connection", b"apikey")]),
+        ),
+        (
+            "transfer-encoding",
+            head("/storage/v1/x", &[("transfer-encoding", b"chunked")]),
+        ),
+        (
+            "upgrade",
+            head("/storage/v1/x", &[("upgrade", b"websocket")]),
+        ),
         ("keep-alive", head("/storage/v1/x", &[("keep-alive", b"5")])),
         ("te", head("/storage/v1/x", &[("te", b"gzip")])),
-        ("a late pseudo-header", head("/storage/v1/x", &[("x", b"1"), (":path", b"/pg/")])),
+        (
+            "a late pseudo-header",
+            head("/storage/v1/x", &[("x", b"1"), (":path", b"/pg/")]),
+        ),
         ("two paths", head("/storage/v1/x", &[(":path", b"/pg/")])),
-        ("two authorities", head("/storage/v1/x", &[(":authority", b"evil.test")])),
-        ("an unknown pseudo-header", head("/storage/v1/x", &[(":evil", b"1")])),
-        ("two hosts", head("/storage/v1/x", &[("host", b"gateway.test"), ("host", b"evil.test")])),
+        (
+            "two authorities",
+            head("/storage/v1/x", &[(":authority", b"evil.test")]),
+        ),
+        (
+            "an unknown pseudo-header",
+            head("/storage/v1/x", &[(":evil", b"1")]),
+        ),
+        (
+            "two hosts",
+            head(
+                "/storage/v1/x",
+                &[("host", b"gateway.test"), ("host", b"evil.test")],
+            ),
+        ),
         ("a space in the path", head("/storage/v1/x HTTP/1.1", &[])),
         ("CR LF in the path", head("/storage/v1/x\r\nEvil: 1", &[])),
         ("a path without a slash", head("storage/v1/x", &[])),
         ("an empty path", head("", &[])),
-        ("a body shorter than its length", head("/storage/v1/x", &[("content-length", b"5")])),
+        (
+            "a body shorter than its length",
+            head("/storage/v1/x", &[("content-length", b"5")]),
+        ),
     ];
     for (what, headers) in bad {
         let mut client = Frames::connect(gateway.address);
         client.request(1, &headers);
         let outcome = client.outcome(1);
-        assert!(matches!(outcome, Outcome::Reset | Outcome::Closed | Outcome::Answered(400)), "{what}: {outcome:?}");
+        assert!(
+            matches!(
+                outcome,
+                Outcome::Reset | Outcome::Closed | Outcome::Answered(400)
+            ),
+            "{what}: {outcome:?}"
+        );
         assert_eq!(origin.take().len(), 0, "{what}");
     }
     let mut client = Frames::connect(gateway.address);
-    client.request(1, &head("/storage/v1/x", &[("x-fine", b"1"), ("te", b"trailers")]));
+    client.request(
+        1,
+        &head("/storage/v1/x", &[("x-fine", b"1"), ("te", b"trailers")]),
+    );
     assert_eq!(client.outcome(1), Outcome::Answered(200));
     assert_eq!(origin.only().header("x-fine"), Some("1"));
     // A fragment is no part of the path, for the decision as for the origin (CVE-2021-32779).
@@ -160,9 +205,20 @@ fn a_body_longer_than_its_length_never_arrives_whole() {
     let mut headers = head("/storage/v1/x", &[("content-length", b"5")]);
     headers[0].1 = b"POST";
     client.send(HEADERS, END_HEADERS, 1, &block(&headers));
-    client.send(DATA, END_STREAM, 1, b"helloGET /pg/ HTTP/1.1\r\nHost: gateway.test\r\n\r\n");
+    client.send(
+        DATA,
+        END_STREAM,
+        1,
+        b"helloGET /pg/ HTTP/1.1\r\nHost: gateway.test\r\n\r\n",
+    );
     let outcome = client.outcome(1);
-    assert!(matches!(outcome, Outcome::Reset | Outcome::Closed | Outcome::Answered(400)), "{outcome:?}");
+    assert!(
+        matches!(
+            outcome,
+            Outcome::Reset | Outcome::Closed | Outcome::Answered(400)
+        ),
+        "{outcome:?}"
+    );
     assert_eq!(gateway.get("/storage/v1/after", &[]).status, 200);
     assert_eq!(origin.only().target, "/after");
 }
@@ -171,9 +227,15 @@ fn a_body_longer_than_its_length_never_arrives_whole() {
 fn tunnels_by_connect_are_refused() {
     let (origin, gateway) = stand();
     let mut client = Frames::connect(gateway.address);
-    client.request(1, &[(":method", b"CONNECT"), (":authority", b"127.0.0.1:22")]);
+    client.request(
+        1,
+        &[(":method", b"CONNECT"), (":authority", b"127.0.0.1:22")],
+    );
     let outcome = client.outcome(1);
-    assert!(matches!(outcome, Outcome::Reset | Outcome::Answered(400)), "{outcome:?}");
+    assert!(
+        matches!(outcome, Outcome::Reset | Outcome::Answered(400)),
+        "{outcome:?}"
+    );
     let extended = head("/realtime/v1/websocket", &[(":protocol", b"websocket")]);
     let mut client = Frames::connect(gateway.address);
     client.request(1, &extended);
@@ -187,8 +249,13 @@ fn header_lists_over_the_limit_are_refused_and_the_connection_goes_on() {
     let client = Http2Client::connect(gateway.address);
     let long = "v".repeat(10_000);
     let names: Vec<String> = (0..8).map(|i| format!("x-{i}")).collect();
-    let headers: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), long.as_str())).collect();
-    let refused = client.send_all(vec![get("http://gateway.test/storage/v1/x", &headers)]).remove(0);
+    let headers: Vec<(&str, &str)> = names
+        .iter()
+        .map(|name| (name.as_str(), long.as_str()))
+        .collect();
+    let refused = client
+        .send_all(vec![get("http://gateway.test/storage/v1/x", &headers)])
+        .remove(0);
     assert!(refused.is_none_or(|answer| answer.status == 431));
     assert_eq!(origin.take().len(), 0);
     let under = client.send(get("http://gateway.test/storage/v1/x", &headers[..5]));
@@ -221,7 +288,9 @@ fn the_limits_are_announced_and_kept() {
     });
     let gateway = Gateway::builder().all_slots(origin.url()).start();
     let mut client = Frames::connect(gateway.address);
-    let settings = client.until(|f| f.kind == SETTINGS && f.flags == 0).expect("settings");
+    let settings = client
+        .until(|f| f.kind == SETTINGS && f.flags == 0)
+        .expect("settings");
     let value = |id: u16| {
         let mut entries = settings.payload.chunks(6);
         let entry = entries.find(|e| e[..2] == id.to_be_bytes())?;
@@ -253,7 +322,9 @@ fn a_flood_of_resets_ends_the_flooders_connection_only() {
                 break;
             }
         }
-        client.until(|frame| frame.kind == GOAWAY).map(|frame| frame.payload[4..8].to_vec())
+        client
+            .until(|frame| frame.kind == GOAWAY)
+            .map(|frame| frame.payload[4..8].to_vec())
     });
     for i in 0..200 {
         let answer = gateway.get(&format!("/storage/v1/good/{i}"), &[]);
@@ -262,7 +333,11 @@ fn a_flood_of_resets_ends_the_flooders_connection_only() {
     let reason = flooder.join().expect("no panic");
     // 11: ENHANCE_YOUR_CALM. The connection may also be gone before the frame is read.
     assert!(reason.is_none_or(|code| code == [0, 0, 0, 11]));
-    let good = origin.take().iter().filter(|seen| seen.target.starts_with("/good/")).count();
+    let good = origin
+        .take()
+        .iter()
+        .filter(|seen| seen.target.starts_with("/good/"))
+        .count();
     assert_eq!(good, 200);
 }
 
@@ -280,7 +355,11 @@ fn endless_continuations_and_pings_end_in_a_closed_connection() {
     for _ in 0..100 {
         client.send(PING, 0, 0, b"12345678");
     }
-    assert_eq!(client.outcome(1), Outcome::Answered(200), "some pings are fine");
+    assert_eq!(
+        client.outcome(1),
+        Outcome::Answered(200),
+        "some pings are fine"
+    );
     assert_eq!(origin.take().len(), 1);
 }
 
@@ -298,10 +377,16 @@ fn a_preface_that_never_ends_is_cut_off() {
         let mut client = gateway.connect();
         let rest = client.send(begun).rest();
         let status = rest.get(9..12);
-        assert!(rest.is_empty() || matches!(status, Some(b"400" | b"408")), "{begun}: {status:?}");
+        assert!(
+            rest.is_empty() || matches!(status, Some(b"400" | b"408")),
+            "{begun}: {status:?}"
+        );
     }
     // What begins like it and is not goes to HTTP/1.
-    let answer = gateway.connect().send("PRI * HTTP/1.1\r\nHost: gateway.test\r\n\r\n").answer();
+    let answer = gateway
+        .connect()
+        .send("PRI * HTTP/1.1\r\nHost: gateway.test\r\n\r\n")
+        .answer();
     assert_eq!(answer.status, 400);
     let answer = gateway.request("PUT", "/storage/v1/x", &[], b"P");
     assert_eq!(answer.status, 200);

@@ -486,6 +486,33 @@ fn route_access(imported: &Imported) -> Access {
 }
 
 #[test]
+fn a_function_is_harmless_only_where_it_can_do_nothing_but_take_a_blank_header_away() {
+    let access = |path: &str, code: &str| {
+        let code = serde_json::to_string(code).unwrap();
+        let imported = small(&format!(
+            "services: [{{url: 'http://a', routes: [{{name: r, paths: [{path}], \
+             plugins: [{{name: post-function, config: {{access: [{code}]}}}}]}}]}}]"
+        ));
+        imported.config.routes[0].access
+    };
+    let clears =
+        "if kong.request.get_header('a') == '' then kong.service.request.clear_header('a') end";
+    assert_eq!(access("/storage/v1/", clears), Access::Open);
+    assert_eq!(access("/elsewhere/", clears), Access::Deny);
+    for code in [
+        "kong.response.exit(403)",
+        "kong.response.exit{403}",
+        "error 'no'",
+        "local f = kong.request.get_header f('a') check('b')",
+        "kong\u{48b}request.get_header('a')",
+        "ngx.say 'no'",
+        "",
+    ] {
+        assert_eq!(access("/storage/v1/", code), Access::Deny, "{code}");
+    }
+}
+
+#[test]
 fn the_nearest_plugin_of_a_name_holds() {
     let imported = small(
         "plugins: [{name: key-auth}, {name: cors, route: r, config: {}}, {name: request-size-limiting}]\n\

@@ -24,13 +24,19 @@ const SPELLINGS: &[(&str, Expected)] = &[
     ("/pg/x/../tables", As("/pg/tables")),
     ("/rest/v1/../../pg/tables", As("/pg/tables")),
     ("/rest/v1/../../../../pg/tables", As("/pg/tables")),
-    ("/rest/v1//..//../pg/tables", As("/rest/pg/tables")),
+    ("/rest/v1//..//../pg/tables", As("/pg/tables")),
     ("/rest/v1/%2e%2e/%2e%2e/pg/tables", As("/pg/tables")),
     ("/rest/v1/%2E./.%2e/pg/tables", As("/pg/tables")),
     ("/storage/v1/../../pg/tables", As("/pg/tables")),
-    ("/storage/v1/object/../../../pg/tables?x=/../rest", As("/pg/tables?x=/../rest")),
+    (
+        "/storage/v1/object/../../../pg/tables?x=/../rest",
+        As("/pg/tables?x=/../rest"),
+    ),
     ("/functions/v1/%2e%2e/%2e%2e/pg/tables", As("/pg/tables")),
-    ("http://gateway.test/rest/v1/../../pg/tables", As("/pg/tables")),
+    (
+        "http://gateway.test/rest/v1/../../pg/tables",
+        As("/pg/tables"),
+    ),
     ("/p/default/pg/tables", As("/pg/tables")),
     ("/p/default/rest/v1/../../pg/tables", As("/pg/tables")),
     ("/pg/?/../rest/v1/todos", As("/pg/?/../rest/v1/todos")),
@@ -68,10 +74,16 @@ const SPELLINGS: &[(&str, Expected)] = &[
     ("/rest/v1/%2", Refused),
     ("/rest/v1/%zz", Refused),
     ("/rest/v1/%u002e%u002e/pg", Refused),
-    ("/rest/v1/%252e%252e/%252e%252e/pg/tables", As("/rest/v1/%252e%252e/%252e%252e/pg/tables")),
+    (
+        "/rest/v1/%252e%252e/%252e%252e/pg/tables",
+        As("/rest/v1/%252e%252e/%252e%252e/pg/tables"),
+    ),
     ("/%2570g/tables", As("/%2570g/tables")),
     ("/rest/v1/%c0%ae%c0%ae/pg", As("/rest/v1/%C0%AE%C0%AE/pg")),
-    ("/rest/v1/%ef%bc%8e%ef%bc%8e/pg", As("/rest/v1/%EF%BC%8E%EF%BC%8E/pg")),
+    (
+        "/rest/v1/%ef%bc%8e%ef%bc%8e/pg",
+        As("/rest/v1/%EF%BC%8E%EF%BC%8E/pg"),
+    ),
     ("/rest/v1/\u{e4}", As("/rest/v1/%C3%A4")),
     ("/rest/v1/.../x", As("/rest/v1/.../x")),
     ("/rest/v1/..x/x", As("/rest/v1/..x/x")),
@@ -82,19 +94,34 @@ const SPELLINGS: &[(&str, Expected)] = &[
     ("/pg;x/tables", As("/pg;x/tables")),
     // Open paths open nothing else.
     ("/auth/v1/verify/../admin/users", As("/auth/v1/admin/users")),
-    ("/auth/v1/verify/%2e%2e/admin/users", As("/auth/v1/admin/users")),
-    ("/auth/v1/verify//../admin/users", As("/auth/v1/admin/users")),
-    ("/auth/v1/verify;/../admin/users", As("/auth/v1/admin/users")),
+    (
+        "/auth/v1/verify/%2e%2e/admin/users",
+        As("/auth/v1/admin/users"),
+    ),
+    (
+        "/auth/v1/verify//../admin/users",
+        As("/auth/v1/admin/users"),
+    ),
+    (
+        "/auth/v1/verify;/../admin/users",
+        As("/auth/v1/admin/users"),
+    ),
     ("/auth/v1/verify/..;/admin/users", Refused),
     ("/auth/v1/verify%2f..%2fadmin/users", Refused),
     ("/auth/v1/verify%2fadmin", As("/auth/v1/verify%2Fadmin")),
     ("/auth/v1/verify%00/admin", Refused),
-    ("/auth/v1/.well-known/jwks.json/../../admin/users", As("/auth/v1/admin/users")),
+    (
+        "/auth/v1/.well-known/jwks.json/../../admin/users",
+        As("/auth/v1/admin/users"),
+    ),
     ("/auth/v1//verify", As("/auth/v1/verify")),
     ("/auth/v1/%76erify?token=1", As("/auth/v1/verify?token=1")),
     ("/realtime/v1/api/./tenants", As("/realtime/v1/api/tenants")),
     ("/realtime/v1//api//tenants", As("/realtime/v1/api/tenants")),
-    ("/realtime/v1/api/x/../tenants/1", As("/realtime/v1/api/tenants/1")),
+    (
+        "/realtime/v1/api/x/../tenants/1",
+        As("/realtime/v1/api/tenants/1"),
+    ),
     ("/realtime/v1/api/%74enants", As("/realtime/v1/api/tenants")),
     ("/%6dcp", As("/mcp")),
     ("//mcp/", As("/mcp/")),
@@ -134,7 +161,13 @@ fn every_spelling_gets_the_decision_of_its_normal_form() {
     for (spelling, expected) in SPELLINGS {
         for key in keys {
             let got = decide(&gateway, &origin, spelling, key);
-            let who = key.map_or("no key", |key| if key == gateway.keys.anon { "anon" } else { "service_role" });
+            let who = key.map_or("no key", |key| {
+                if key == gateway.keys.anon {
+                    "anon"
+                } else {
+                    "service_role"
+                }
+            });
             match expected {
                 Refused => {
                     assert_eq!(got.status, 400, "{spelling} with {who}");
@@ -142,7 +175,11 @@ fn every_spelling_gets_the_decision_of_its_normal_form() {
                 }
                 As(normal) => {
                     let of_normal = decide(&gateway, &origin, normal, key);
-                    assert_eq!(got.status, of_normal.status, "{spelling} with {who}: {}", got.body);
+                    assert_eq!(
+                        got.status, of_normal.status,
+                        "{spelling} with {who}: {}",
+                        got.body
+                    );
                     assert_eq!(got.forwarded, of_normal.forwarded, "{spelling} with {who}");
                 }
             }
@@ -161,7 +198,12 @@ fn normal_forms_get_what_their_routes_say() {
         ("/pg/tables", None, 401, None),
         ("/pg/tables", anon, 403, None),
         ("/pg/tables", service, 200, Some("/meta/tables")),
-        ("/pg/tables?x=/../rest", service, 200, Some("/meta/tables?x=/../rest")),
+        (
+            "/pg/tables?x=/../rest",
+            service,
+            200,
+            Some("/meta/tables?x=/../rest"),
+        ),
         ("/pg", service, 401, None),
         ("/PG/tables", service, 401, None),
         ("/%2570g/tables", service, 401, None),
@@ -182,8 +224,18 @@ fn normal_forms_get_what_their_routes_say() {
         ("/auth/v1/admin/users", None, 401, None),
         ("/auth/v1/admin/users", anon, 200, Some("/auth/admin/users")),
         ("/realtime/v1/api/tenants", service, 403, None),
-        ("/realtime/v1/api/tenantsX", anon, 200, Some("/realtime/api/tenantsX")),
-        ("/storage/v1/object/a%2Fb", None, 200, Some("/storage/object/a%2Fb")),
+        (
+            "/realtime/v1/api/tenantsX",
+            anon,
+            200,
+            Some("/realtime/api/tenantsX"),
+        ),
+        (
+            "/storage/v1/object/a%2Fb",
+            None,
+            200,
+            Some("/storage/object/a%2Fb"),
+        ),
         ("/p/nobody/rest/v1/todos", anon, 404, None),
         ("/p/default/../pg/tables", service, 404, None),
         ("/p/default/p/default/pg/tables", service, 401, None),
@@ -207,14 +259,26 @@ fn any_byte_in_a_path_is_answered_with_a_decision() {
             let mut request = b"GET ".to_vec();
             request.extend_from_slice(place);
             request.push(byte);
-            request.extend_from_slice(b"b HTTP/1.1\r\nHost: gateway.test\r\nConnection: close\r\n\r\n");
+            request.extend_from_slice(
+                b"b HTTP/1.1\r\nHost: gateway.test\r\nConnection: close\r\n\r\n",
+            );
             let answer = gateway.connect().send(request).answer();
-            assert!(matches!(answer.status, 200 | 400), "{byte:#x}: {}", answer.status);
-            assert!(!answer.body.is_empty() && answer.header("x-request-id").is_some(), "{byte:#x}");
+            assert!(
+                matches!(answer.status, 200 | 400),
+                "{byte:#x}: {}",
+                answer.status
+            );
+            assert!(
+                !answer.body.is_empty() && answer.header("x-request-id").is_some(),
+                "{byte:#x}"
+            );
             let seen = origin.take();
             assert_eq!(seen.len(), usize::from(answer.status == 200), "{byte:#x}");
             let plain = |target: &str| target.bytes().all(|b| b.is_ascii_graphic() || b >= 0x80);
-            assert!(seen.iter().all(|seen| plain(&seen.target)), "{byte:#x}: {seen:?}");
+            assert!(
+                seen.iter().all(|seen| plain(&seen.target)),
+                "{byte:#x}: {seen:?}"
+            );
         }
     }
 }
@@ -222,7 +286,9 @@ fn any_byte_in_a_path_is_answered_with_a_decision() {
 #[test]
 fn an_upstreams_own_base_path_cannot_be_left() {
     let origin = Origin::echo();
-    let gateway = Gateway::builder().slot("storage", format!("{}/base/", origin.url())).start();
+    let gateway = Gateway::builder()
+        .slot("storage", format!("{}/base/", origin.url()))
+        .start();
     for (path, forwarded) in [
         ("/storage/v1/x", "/base/x"),
         ("/storage/v1/", "/base/"),

@@ -7,7 +7,8 @@ use std::{sync::mpsc, time::Duration};
 use crate::support::{Gateway, Origin, answers};
 
 const GET: &str = "GET /storage/v1/good HTTP/1.1\r\nHost: gateway.test\r\n\r\n";
-const LAST: &str = "GET /storage/v1/last HTTP/1.1\r\nHost: gateway.test\r\nConnection: close\r\n\r\n";
+const LAST: &str =
+    "GET /storage/v1/last HTTP/1.1\r\nHost: gateway.test\r\nConnection: close\r\n\r\n";
 const BAD: &str = "POST /storage/v1/bad HTTP/1.1\r\nHost: gateway.test\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n";
 const UPGRADE: &str = "GET /storage/v1/socket HTTP/1.1\r\nHost: gateway.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
 
@@ -38,7 +39,10 @@ fn a_good_request_is_answered_though_a_bad_one_waits_behind_it() {
     let (arrived, arrivals) = mpsc::channel();
     let origin = Origin::with(move |_, peer| {
         arrived.send(()).expect("the test listens");
-        wait.lock().expect("no panic").recv().expect("the test sends");
+        wait.lock()
+            .expect("no panic")
+            .recv()
+            .expect("the test sends");
         peer.answer(200, "", "slow");
         true
     });
@@ -57,18 +61,29 @@ fn a_good_request_is_answered_though_a_bad_one_waits_behind_it() {
 fn pipelined_requests_are_answered_in_order_whatever_their_bodies() {
     let origin = Origin::echo();
     let gateway = Gateway::builder().all_slots(origin.url()).start();
-    let length = "POST /storage/v1/length HTTP/1.1\r\nHost: gateway.test\r\nContent-Length: 5\r\n\r\nGET /";
+    let length =
+        "POST /storage/v1/length HTTP/1.1\r\nHost: gateway.test\r\nContent-Length: 5\r\n\r\nGET /";
     let chunks = "POST /storage/v1/chunks HTTP/1.1\r\nHost: gateway.test\r\nTransfer-Encoding: chunked\r\n\r\n3;x=\"y\"\r\nGET\r\n0002\r\n /\r\n0\r\nX-Trailer: 1\r\nApikey: x\r\n\r\n";
     let all = answers(&gateway.raw([length, GET, chunks, GET, chunks, length, LAST].concat()));
     let told: Vec<String> = all
         .iter()
         .map(|answer| format!("{} {}", answer.json()["target"], answer.json()["body"]))
         .collect();
-    let (length, chunks, good) = ("\"/length\" \"GET /\"", "\"/chunks\" \"GET /\"", "\"/good\" \"\"");
-    assert_eq!(told, [length, good, chunks, good, chunks, length, "\"/last\" \"\""]);
+    let (length, chunks, good) = (
+        "\"/length\" \"GET /\"",
+        "\"/chunks\" \"GET /\"",
+        "\"/good\" \"\"",
+    );
+    assert_eq!(
+        told,
+        [length, good, chunks, good, chunks, length, "\"/last\" \"\""]
+    );
     let seen = origin.take();
     assert_eq!(seen.len(), 7);
-    assert!(seen.iter().all(|seen| seen.header("apikey").is_none()), "a trailer is no header");
+    assert!(
+        seen.iter().all(|seen| seen.header("apikey").is_none()),
+        "a trailer is no header"
+    );
 }
 
 #[test]
@@ -83,8 +98,15 @@ fn the_same_bytes_in_any_pieces_mean_the_same() {
             client.send(piece);
         }
         let all = answers(&client.rest());
-        assert!(all.iter().all(|answer| answer.status == 200), "pieces of {size}");
-        assert_eq!(targets(&origin), ["/good", "/chunks", "/good", "/last"], "pieces of {size}");
+        assert!(
+            all.iter().all(|answer| answer.status == 200),
+            "pieces of {size}"
+        );
+        assert_eq!(
+            targets(&origin),
+            ["/good", "/chunks", "/good", "/last"],
+            "pieces of {size}"
+        );
     }
 }
 
@@ -115,7 +137,11 @@ fn broken_chunks_end_the_connection_and_smuggle_nothing() {
         assert_eq!(all[0].status, 400, "{body:?}");
         let told = gateway.refused(all[0].request_id());
         assert!(told.is_some(), "{body:?}: explain does not know it");
-        assert_eq!(targets(&origin), [""; 0], "{body:?}: not a complete request");
+        assert_eq!(
+            targets(&origin),
+            [""; 0],
+            "{body:?}: not a complete request"
+        );
     }
     // None of that is the upstream's fault: it is still in use.
     assert_eq!(gateway.get("/storage/v1/x", &[]).status, 200);
@@ -132,8 +158,12 @@ fn what_follows_an_upgrade_request_waits_for_its_101() {
         peer.stream.set_read_timeout(brief).expect("an option");
         peer.read_more();
         early.send(peer.buffered.clone()).expect("the test listens");
-        peer.stream.set_read_timeout(Some(Duration::from_secs(20))).expect("an option");
-        peer.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+        peer.stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .expect("an option");
+        peer.send(
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        );
         let arrived = peer.bytes(GET.len());
         peer.send(&arrived);
         false
@@ -147,7 +177,11 @@ fn what_follows_an_upgrade_request_waits_for_its_101() {
     assert_eq!(answer.status, 101);
     assert_eq!(answer.header("upgrade"), Some("websocket"));
     assert!(answer.header("x-request-id").is_some());
-    assert_eq!(client.bytes(GET.len()), GET.as_bytes(), "afterwards all of it comes");
+    assert_eq!(
+        client.bytes(GET.len()),
+        GET.as_bytes(),
+        "afterwards all of it comes"
+    );
     let seen = origin.take();
     assert_eq!(seen.len(), 1);
     assert_eq!(seen[0].header("upgrade"), Some("websocket"));
@@ -192,7 +226,10 @@ fn only_a_request_without_a_body_can_ask_for_an_upgrade() {
         let all = answers(&gateway.raw([head.as_str(), LAST].concat()));
         assert_eq!(all.len(), 2, "{lines}");
         let seen = origin.take();
-        assert_eq!((seen[0].header("upgrade"), seen[0].body.as_slice()), (None, &b"hello"[..]));
+        assert_eq!(
+            (seen[0].header("upgrade"), seen[0].body.as_slice()),
+            (None, &b"hello"[..])
+        );
         assert_eq!(seen[1].target, "/last");
     }
     for lines in [
@@ -217,7 +254,10 @@ fn a_101_that_nobody_asked_for_is_no_answer() {
         peer.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nSMUGGLED");
         true
     });
-    let gateway = Gateway::builder().config("dialect = \"kong2\"").all_slots(origin.url()).start();
+    let gateway = Gateway::builder()
+        .config("dialect = \"kong2\"")
+        .all_slots(origin.url())
+        .start();
     let all = answers(&gateway.raw([GET, LAST].concat()));
     let statuses: Vec<u16> = all.iter().map(|answer| answer.status).collect();
     assert_eq!(statuses, [502, 502]);
@@ -234,7 +274,10 @@ fn an_upstreams_extra_bytes_are_no_answer_to_the_next_client() {
         }
         true
     });
-    let gateway = Gateway::builder().all_slots(origin.url()).with(|b| b.options.workers = 1).start();
+    let gateway = Gateway::builder()
+        .all_slots(origin.url())
+        .with(|b| b.options.workers = 1)
+        .start();
     for _ in 0..20 {
         assert_eq!(gateway.get("/storage/v1/poison", &[]).text(), "ok");
         assert_eq!(gateway.get("/storage/v1/other", &[]).text(), "fine");

@@ -3,10 +3,13 @@
 mod binary;
 mod config;
 mod dev;
+mod drain;
 mod help;
 mod import;
 mod keys;
 mod openapi;
+mod reload;
 mod routes;
 mod running;
 mod serve;
+mod traffic;

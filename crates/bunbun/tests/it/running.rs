@@ -14,7 +14,8 @@ pub(crate) struct Running {
     child: Child,
     /// What it printed when it was ready.
     pub(crate) banner: Value,
-    address: String,
+    /// Where it listens.
+    pub(crate) address: String,
 }
 
 impl Running {

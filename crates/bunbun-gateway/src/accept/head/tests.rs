@@ -17,9 +17,15 @@ fn framing_is_read_from_the_head() {
     assert_eq!(framing(""), Ok(Framing::None));
     assert_eq!(framing("Content-Length: 5\r\n"), Ok(Framing::Length(5)));
     assert_eq!(framing("content-length:5 \r\n"), Ok(Framing::Length(5)));
-    assert_eq!(framing("Transfer-Encoding: Chunked\r\n"), Ok(Framing::Chunked));
+    assert_eq!(
+        framing("Transfer-Encoding: Chunked\r\n"),
+        Ok(Framing::Chunked)
+    );
     assert_eq!(framing("Upgrade: websocket\r\n"), Ok(Framing::Upgrade));
-    assert_eq!(framing("Upgrade: h2c\r\nContent-Length: 3\r\n"), Ok(Framing::Length(3)));
+    assert_eq!(
+        framing("Upgrade: h2c\r\nContent-Length: 3\r\n"),
+        Ok(Framing::Length(3))
+    );
 }
 
 #[test]
@@ -56,9 +62,20 @@ fn ambiguous_heads_are_refused() {
 
 #[test]
 fn request_lines_are_checked() {
-    for line in ["GET", "GET /", "GET  HTTP/1.1", "GET /a b HTTP/1.1", "GET /a#b HTTP/1.1", "GET /\x01 HTTP/1.1"] {
+    for line in [
+        "GET",
+        "GET /",
+        "GET  HTTP/1.1",
+        "GET /a b HTTP/1.1",
+        "GET /a#b HTTP/1.1",
+        "GET /\x01 HTTP/1.1",
+    ] {
         let head = format!("{line}\r\nHost: h\r\n\r\n");
-        assert_eq!(check(head.as_bytes()), Err(HeadFault::Malformed), "{line:?}");
+        assert_eq!(
+            check(head.as_bytes()),
+            Err(HeadFault::Malformed),
+            "{line:?}"
+        );
     }
     let long = format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(20_000));
     assert_eq!(check(long.as_bytes()), Err(HeadFault::TargetTooLong));
@@ -70,11 +87,20 @@ fn request_lines_are_checked() {
 fn large_heads_are_refused_before_their_end() {
     let mut scanner = HeadScanner::default();
     let line = format!("GET /{}", "a".repeat(MAX_HEAD_BYTES));
-    assert_eq!(scanner.advance(line.as_bytes()).next, Next::Refused(HeadFault::TargetTooLong));
+    assert_eq!(
+        scanner.advance(line.as_bytes()).next,
+        Next::Refused(HeadFault::TargetTooLong)
+    );
     let headers = format!("GET / HTTP/1.1\r\nX: {}", "a".repeat(MAX_HEAD_BYTES));
-    assert_eq!(scanner.advance(headers.as_bytes()).next, Next::Refused(HeadFault::HeadTooLarge));
+    assert_eq!(
+        scanner.advance(headers.as_bytes()).next,
+        Next::Refused(HeadFault::HeadTooLarge)
+    );
     let many = format!("GET / HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(101));
-    assert_eq!(scanner.advance(many.as_bytes()).next, Next::Refused(HeadFault::HeadTooLarge));
+    assert_eq!(
+        scanner.advance(many.as_bytes()).next,
+        Next::Refused(HeadFault::HeadTooLarge)
+    );
 }
 
 #[test]
@@ -88,29 +114,54 @@ fn pipelined_requests_are_told_apart_whatever_their_framing() {
     let bytes = format!("{stream}{bad}");
     let mut scanner = HeadScanner::default();
     let advance = scanner.advance(bytes.as_bytes());
-    assert_eq!(advance, Advance { pass: stream.len(), next: Next::Refused(HeadFault::Malformed) });
+    assert_eq!(
+        advance,
+        Advance {
+            pass: stream.len(),
+            next: Next::Refused(HeadFault::Malformed)
+        }
+    );
 }
 
 #[test]
 fn nothing_passes_after_an_upgrade_request() {
-    let upgrade = "GET /ws HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n";
+    let upgrade =
+        "GET /ws HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n";
     let bytes = format!("{upgrade}GET /smuggled HTTP/1.1\r\n\r\n");
     let advance = HeadScanner::default().advance(bytes.as_bytes());
-    assert_eq!(advance, Advance { pass: upgrade.len(), next: Next::Upgrade });
+    assert_eq!(
+        advance,
+        Advance {
+            pass: upgrade.len(),
+            next: Next::Upgrade
+        }
+    );
 }
 
 #[test]
 fn broken_chunks_end_the_connection() {
-    for body in ["x\r\n", "\r\n", "5\nhello", "5\r\nhelloX", "5\r\nhello\r\n0\r\n\n", "fffffffffffffffff\r\n", "5 \r\n"] {
+    for body in [
+        "x\r\n",
+        "\r\n",
+        "5\nhello",
+        "5\r\nhelloX",
+        "5\r\nhello\r\n0\r\n\n",
+        "fffffffffffffffff\r\n",
+        "5 \r\n",
+    ] {
         let mut scanner = HeadScanner::default();
         let bytes = format!("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{body}");
-        assert!(matches!(scanner.advance(bytes.as_bytes()).next, Next::Refused(_)), "{body:?}");
+        assert!(
+            matches!(scanner.advance(bytes.as_bytes()).next, Next::Refused(_)),
+            "{body:?}"
+        );
     }
 }
 
 /// Feeds a stream in pieces as a socket would, holding back what the scanner holds back.
 fn feed(stream: &[u8], cuts: &[usize]) -> (Vec<u8>, Next) {
-    let (mut scanner, mut held, mut passed, mut at) = (HeadScanner::default(), Vec::new(), Vec::new(), 0);
+    let (mut scanner, mut held, mut passed, mut at) =
+        (HeadScanner::default(), Vec::new(), Vec::new(), 0);
     let mut next = Next::More;
     for cut in cuts.iter().chain([&stream.len()]) {
         let end = (at + cut).min(stream.len());

@@ -252,17 +252,15 @@ fn clears_blank_header(config: &mut Fields) -> Outcome<bool> {
     .iter()
     .all(|phase| config.take(phase).is_none_or(|value| value == json!([])));
     // Lua calls functions without parentheses as well: `error "x"`, `kong.response.exit{…}`.
-    let is_simple = !["{", "[", "error", "exit", "load", "require", "set"]
+    let is_simple = !["{", "[", "error", "exit", "load", "ngx", "require", "set"]
         .iter()
         .any(|word| code.contains(word));
+    let is_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | ':');
     let calls: Vec<&str> = code
         .match_indices('(')
         .map(|(at, _)| {
             let before = &code[..at];
-            let start = before
-                .rfind(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '_' | '.' | ':'))
-                .map_or(0, |found| found + 1);
-            &before[start..]
+            &before[before.trim_end_matches(is_name).len()..]
         })
         .collect();
     let harmless = |call: &&str| {

@@ -23,7 +23,9 @@ impl Authority {
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        params.distinguished_name.push(DnType::CommonName, "a test's authority");
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "a test's authority");
         let key = KeyPair::generate().expect("a key");
         Self(CertifiedIssuer::self_signed(params, key).expect("a certificate"))
     }
@@ -60,7 +62,10 @@ impl Certificate {
         std::fs::write(path("cert.pem"), &self.chain_pem).expect("written");
         std::fs::write(path("key.pem"), &self.key_pem).expect("written");
         let text = |name: &str| path(name).to_str().expect("UTF-8").to_owned();
-        TlsConfig { cert_file: text("cert.pem"), key_file: text("key.pem") }
+        TlsConfig {
+            cert_file: text("cert.pem"),
+            key_file: text("key.pem"),
+        }
     }
 
     /// A server's TLS settings.

@@ -25,12 +25,18 @@ pub(crate) struct Answer {
 impl Answer {
     /// A header's first value.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str())
+        self.headers
+            .iter()
+            .find(|(n, _)| n.eq_ignore_ascii_case(name))
+            .map(|(_, v)| v.as_str())
     }
 
     /// All values of a header.
     pub(crate) fn all(&self, name: &str) -> Vec<&str> {
-        let named = self.headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name));
+        let named = self
+            .headers
+            .iter()
+            .filter(|(n, _)| n.eq_ignore_ascii_case(name));
         named.map(|(_, v)| v.as_str()).collect()
     }
 
@@ -48,7 +54,8 @@ impl Answer {
     /// The id under which the gateway remembers the request.
     #[track_caller]
     pub(crate) fn request_id(&self) -> &str {
-        self.header("x-request-id").expect("every answer has a request id")
+        self.header("x-request-id")
+            .expect("every answer has a request id")
     }
 }
 
@@ -60,7 +67,10 @@ impl Client {
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
         stream.set_nodelay(true).expect("an option");
-        Self { stream, buffered: Vec::new() }
+        Self {
+            stream,
+            buffered: Vec::new(),
+        }
     }
 
     /// The socket.
@@ -96,7 +106,10 @@ impl Client {
                 true
             }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                panic!("nothing more came after {:?}", String::from_utf8_lossy(&self.buffered))
+                panic!(
+                    "nothing more came after {:?}",
+                    String::from_utf8_lossy(&self.buffered)
+                )
             }
             // A reset is an end, too.
             Err(_) => false,
@@ -121,7 +134,10 @@ impl Client {
             if !self.read_more() {
                 let whole = parse(&self.buffered, method, true);
                 let Some((answer, used)) = whole else {
-                    panic!("no answer but {:?}", String::from_utf8_lossy(&self.buffered));
+                    panic!(
+                        "no answer but {:?}",
+                        String::from_utf8_lossy(&self.buffered)
+                    );
                 };
                 self.buffered.drain(..used);
                 return answer;
@@ -133,7 +149,11 @@ impl Client {
     #[track_caller]
     pub(crate) fn bytes(&mut self, count: usize) -> Vec<u8> {
         while self.buffered.len() < count {
-            assert!(self.read_more(), "ended after {:?}", String::from_utf8_lossy(&self.buffered));
+            assert!(
+                self.read_more(),
+                "ended after {:?}",
+                String::from_utf8_lossy(&self.buffered)
+            );
         }
         self.buffered.drain(..count).collect()
     }
@@ -173,7 +193,12 @@ fn parse(bytes: &[u8], method: &str, ended: bool) -> Option<(Answer, usize)> {
         headers: head
             .headers
             .iter()
-            .map(|h| (h.name.to_owned(), String::from_utf8_lossy(h.value).into_owned()))
+            .map(|h| {
+                (
+                    h.name.to_owned(),
+                    String::from_utf8_lossy(h.value).into_owned(),
+                )
+            })
             .collect(),
         body: Vec::new(),
     };
@@ -181,7 +206,10 @@ fn parse(bytes: &[u8], method: &str, ended: bool) -> Option<(Answer, usize)> {
     if method == "HEAD" || answer.status < 200 || matches!(answer.status, 204 | 304) {
         return Some((answer, start));
     }
-    if answer.header("transfer-encoding").is_some_and(|value| value.contains("chunked")) {
+    if answer
+        .header("transfer-encoding")
+        .is_some_and(|value| value.contains("chunked"))
+    {
         let (body, used) = chunked(rest)?;
         answer.body = body;
         return Some((answer, start + used));

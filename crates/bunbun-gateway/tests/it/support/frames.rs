@@ -51,7 +51,9 @@ impl Frames {
 
     /// Sends a frame; false when the peer has closed.
     pub(crate) fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> bool {
-        let length = u32::try_from(payload.len()).expect("a small payload").to_be_bytes();
+        let length = u32::try_from(payload.len())
+            .expect("a small payload")
+            .to_be_bytes();
         let mut frame = vec![length[1], length[2], length[3], kind, flags];
         frame.extend_from_slice(&stream.to_be_bytes());
         frame.extend_from_slice(payload);
@@ -71,7 +73,12 @@ impl Frames {
         let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
         self.stream.read_exact(&mut payload).ok()?;
         let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]) & 0x7fff_ffff;
-        Some(Frame { kind: head[3], flags: head[4], stream, payload })
+        Some(Frame {
+            kind: head[3],
+            flags: head[4],
+            stream,
+            payload,
+        })
     }
 
     /// Frames until one fits; the last one is `None` where the connection ended first.
@@ -95,7 +102,9 @@ impl Frames {
         match self.until(ours) {
             None => Outcome::Closed,
             Some(Frame { kind: GOAWAY, .. }) => Outcome::Closed,
-            Some(Frame { kind: RST_STREAM, .. }) => Outcome::Reset,
+            Some(Frame {
+                kind: RST_STREAM, ..
+            }) => Outcome::Reset,
             // HPACK's static table has some statuses by index.
             Some(frame) => match frame.payload.first() {
                 Some(0x88) => Outcome::Answered(200),

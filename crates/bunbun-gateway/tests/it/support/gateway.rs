@@ -150,7 +150,9 @@ impl Gateway {
             head += &format!("{name}: {value}\r\n");
         }
         head += "\r\n";
-        self.connect().send([head.as_bytes(), body].concat()).answer_to(method)
+        self.connect()
+            .send([head.as_bytes(), body].concat())
+            .answer_to(method)
     }
 
     /// A `GET` on a connection of its own.
@@ -181,7 +183,8 @@ impl Gateway {
     /// Puts another `[gateway]` section in place, as a reload does.
     pub(crate) fn reload(&self, config: &str) -> Result<(), Faults> {
         let config: GatewayConfig = toml::from_str(config).expect("a section [gateway]");
-        self.edge.swap(snapshot(&config, &self.environment, &self.allowed_origins)?);
+        self.edge
+            .swap(snapshot(&config, &self.environment, &self.allowed_origins)?);
         Ok(())
     }
 
@@ -263,9 +266,12 @@ impl Builder {
 
     /// Starts it.
     pub(crate) fn start(self) -> Gateway {
-        let registry = self.resolver.as_ref().map_or_else(Registry::default, |resolver| {
-            Registry::new(Arc::clone(resolver))
-        });
+        let registry = self
+            .resolver
+            .as_ref()
+            .map_or_else(Registry::default, |resolver| {
+                Registry::new(Arc::clone(resolver))
+            });
         let registry = Arc::new(registry);
         let (api, studio) = (Arc::<Echo>::default(), Arc::<Echo>::default());
         let config: GatewayConfig = toml::from_str(&self.config).expect("a section [gateway]");
@@ -301,7 +307,9 @@ impl Builder {
                     .collect(),
                 base_domain: self.base_domain.clone(),
                 body_timeout: self.body_timeout,
-                log: Some(Arc::new(AccessLog::new(Format::Json, log.clone()).expect("a thread"))),
+                log: Some(Arc::new(
+                    AccessLog::new(Format::Json, log.clone()).expect("a thread"),
+                )),
                 traces: None,
                 shutdown: shutdown.clone(),
             },
@@ -330,7 +338,11 @@ impl Builder {
     fn fill(&self, registry: &Registry, api: &Arc<Echo>, studio: &Arc<Echo>) -> Slots {
         let remote = |name: &str, urls: &[Url]| {
             let settings = Settings::of_service(name, urls);
-            Filling::Remote(registry.get(settings, self.options.workers).expect("an upstream"))
+            Filling::Remote(
+                registry
+                    .get(settings, self.options.workers)
+                    .expect("an upstream"),
+            )
         };
         let slots = NAMES.map(|name| {
             let (filling, public_paths) = match (name, self.slots.get(name), &self.kong) {
@@ -343,7 +355,11 @@ impl Builder {
                 (_, None, Some(kong)) => (remote(name, std::slice::from_ref(kong)), true),
                 _ => (Filling::Empty, false),
             };
-            Arc::new(Slot { name: name.into(), filling, public_paths })
+            Arc::new(Slot {
+                name: name.into(),
+                filling,
+                public_paths,
+            })
         });
         Slots(slots.to_vec())
     }
@@ -351,7 +367,9 @@ impl Builder {
 
 /// Runs the active checks on a thread of its own, as the binary's main runtime does.
 fn check_health(registry: Arc<Registry>, shutdown: Shutdown) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     let runtime = runtime.expect("a runtime");
     std::thread::spawn(move || runtime.block_on(health::run(registry, shutdown)));
 }
@@ -388,11 +406,16 @@ impl Echo {
 impl Embedded for Echo {
     fn call(&self, request: Request<Body>) -> BoxFuture<'static, Response<Body>> {
         let (parts, body) = request.into_parts();
-        let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let text =
+            |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
         let seen = Seen {
             method: parts.method.to_string(),
             target: parts.uri.to_string(),
-            headers: parts.headers.iter().map(|(n, v)| (n.to_string(), text(v))).collect(),
+            headers: parts
+                .headers
+                .iter()
+                .map(|(n, v)| (n.to_string(), text(v)))
+                .collect(),
             ..Seen::default()
         };
         let answer = super::origin::echoed(&seen);

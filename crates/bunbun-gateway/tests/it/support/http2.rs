@@ -51,7 +51,10 @@ impl HyperOrigin {
             shutdown: Shutdown::new(),
         };
         let acceptor = tls.map(|config| tokio_rustls::TlsAcceptor::from(Arc::new(config)));
-        let (connections, requests) = (Arc::clone(&origin.connections), Arc::clone(&origin.requests));
+        let (connections, requests) = (
+            Arc::clone(&origin.connections),
+            Arc::clone(&origin.requests),
+        );
         let (goodbye, shutdown) = (Arc::clone(&origin.goodbye), origin.shutdown.clone());
         let answer = Arc::new(move |request: Request<Incoming>| {
             requests.fetch_add(1, Ordering::AcqRel);
@@ -90,10 +93,18 @@ impl HyperOrigin {
         Self::start(tls, streams, |request| async move {
             let (parts, body) = request.into_parts();
             let length = body.collect().await.map_or(0, |body| body.to_bytes().len());
-            let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
-            let authority = parts.uri.authority().map_or("", |authority| authority.as_str());
-            let text =
-                format!("{} {target} {authority} {:?} {length}", parts.method, parts.version);
+            let target = parts
+                .uri
+                .path_and_query()
+                .map_or("", |target| target.as_str());
+            let authority = parts
+                .uri
+                .authority()
+                .map_or("", |authority| authority.as_str());
+            let text = format!(
+                "{} {target} {authority} {:?} {length}",
+                parts.method, parts.version
+            );
             Response::new(body::full(text))
         })
     }
@@ -176,7 +187,11 @@ impl Http2Client {
     }
 
     /// Connects over TLS, and has to be offered HTTP/2.
-    pub(crate) fn connect_tls(address: SocketAddr, host: &str, config: rustls::ClientConfig) -> Self {
+    pub(crate) fn connect_tls(
+        address: SocketAddr,
+        host: &str,
+        config: rustls::ClientConfig,
+    ) -> Self {
         let runtime = runtime();
         let host = rustls::pki_types::ServerName::try_from(host.to_owned()).expect("a host");
         let sender = runtime.block_on(async {
@@ -227,7 +242,10 @@ impl Http2Client {
 /// A `GET` for an HTTP/2 client.
 pub(crate) fn get(path: &str) -> Request<Full<Bytes>> {
     let uri = format!("http://gateway.test{path}");
-    Request::builder().uri(uri).body(Full::default()).expect("a request")
+    Request::builder()
+        .uri(uri)
+        .body(Full::default())
+        .expect("a request")
 }
 
 async fn handshake(
@@ -242,5 +260,9 @@ async fn handshake(
 
 fn runtime() -> Runtime {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    builder.worker_threads(1).enable_all().build().expect("a runtime")
+    builder
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .expect("a runtime")
 }

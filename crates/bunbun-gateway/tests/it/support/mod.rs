@@ -12,6 +12,7 @@ mod gateway;
 pub(crate) mod http2;
 mod keys;
 mod origin;
+mod redis;
 mod upstreams;
 
 use std::time::Duration;
@@ -19,10 +20,11 @@ use std::time::Duration;
 pub(crate) use certificates::{Authority, client_config};
 pub(crate) use client::{Answer, Client, answers};
 pub(crate) use gate::Gate;
-pub(crate) use gateway::{Builder, Gateway};
+pub(crate) use gateway::{BASIC, Gateway};
 pub(crate) use http2::{Http2Client, HyperOrigin};
 pub(crate) use keys::Keys;
 pub(crate) use origin::{Origin, Peer, Seen};
+pub(crate) use redis::Redis;
 pub(crate) use upstreams::{ClosedPort, Names, full_listener, one_route};
 
 /// Longest wait for anything: reached only when a test fails.

@@ -28,12 +28,18 @@ pub(crate) struct Seen {
 impl Seen {
     /// A header's first value.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str())
+        self.headers
+            .iter()
+            .find(|(n, _)| n.eq_ignore_ascii_case(name))
+            .map(|(_, v)| v.as_str())
     }
 
     /// All values of a header.
     pub(crate) fn all(&self, name: &str) -> Vec<&str> {
-        let named = self.headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name));
+        let named = self
+            .headers
+            .iter()
+            .filter(|(n, _)| n.eq_ignore_ascii_case(name));
         named.map(|(_, v)| v.as_str()).collect()
     }
 }
@@ -101,7 +107,11 @@ impl Origin {
     /// Answers every request with 200 and a JSON object that repeats it.
     pub(crate) fn echo() -> Self {
         Self::with(|seen, peer| {
-            peer.answer(200, "content-type: application/json\r\nserver: origin/1\r\n", echoed(seen));
+            peer.answer(
+                200,
+                "content-type: application/json\r\nserver: origin/1\r\n",
+                echoed(seen),
+            );
             true
         })
     }
@@ -212,7 +222,11 @@ impl Shared {
         if let Ok(copy) = stream.try_clone() {
             self.open.lock().expect("no panic").push(copy);
         }
-        let mut peer = Peer { stream, buffered: Vec::new(), head_only: false };
+        let mut peer = Peer {
+            stream,
+            buffered: Vec::new(),
+            head_only: false,
+        };
         while let Some(mut seen) = read_request(&mut peer) {
             seen.connection = connection;
             peer.head_only = seen.method == "HEAD";
@@ -248,7 +262,9 @@ fn read_request(peer: &mut Peer) -> Option<Seen> {
             }
         }
     }
-    let length = seen.header("content-length").map_or(0, |text| text.parse().expect("a length"));
+    let length = seen
+        .header("content-length")
+        .map_or(0, |text| text.parse().expect("a length"));
     seen.body = peer.bytes(length);
     (seen.body.len() == length).then_some(seen)
 }
@@ -265,7 +281,12 @@ fn parse_head(bytes: &[u8]) -> Option<(Seen, usize)> {
         headers: head
             .headers
             .iter()
-            .map(|h| (h.name.to_owned(), String::from_utf8_lossy(h.value).into_owned()))
+            .map(|h| {
+                (
+                    h.name.to_owned(),
+                    String::from_utf8_lossy(h.value).into_owned(),
+                )
+            })
             .collect(),
         raw_head: String::from_utf8_lossy(&bytes[..length]).into_owned(),
         ..Seen::default()

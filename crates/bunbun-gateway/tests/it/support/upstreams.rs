@@ -30,7 +30,10 @@ impl Gateway {
     /// The load of the upstream `u`.
     pub(crate) fn load(&self) -> Load {
         let all = self.registry.all();
-        all.iter().find(|upstream| upstream.name() == "u").expect("the upstream u").load()
+        all.iter()
+            .find(|upstream| upstream.name() == "u")
+            .expect("the upstream u")
+            .load()
     }
 }
 
@@ -41,7 +44,10 @@ pub(crate) struct Names(Arc<Mutex<HashMap<String, Vec<SocketAddr>>>>);
 impl Names {
     /// From now on the name has these addresses, whatever port is asked for.
     pub(crate) fn set(&self, name: &str, addresses: &[SocketAddr]) {
-        self.0.lock().expect("no panic").insert(name.to_owned(), addresses.to_vec());
+        self.0
+            .lock()
+            .expect("no panic")
+            .insert(name.to_owned(), addresses.to_vec());
     }
 
     /// From now on the name does not resolve.
@@ -67,8 +73,14 @@ impl ClosedPort {
     pub(crate) fn reserve() -> Self {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         socket.set_reuse_address(true).expect("an option");
-        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a free port");
-        let address = socket.local_addr().ok().and_then(|a| a.as_socket()).expect("an address");
+        socket
+            .bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
+            .expect("a free port");
+        let address = socket
+            .local_addr()
+            .ok()
+            .and_then(|a| a.as_socket())
+            .expect("an address");
         Self { socket, address }
     }
 

@@ -5,13 +5,13 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use crate::support::{
-    ClosedPort, Gate, Gateway, Origin, eventually, full_listener, one_route,
-};
+use crate::support::{ClosedPort, Gate, Gateway, Origin, eventually, full_listener, one_route};
 
 fn answers_of(gateway: &Gateway, count: usize) -> Vec<String> {
     let answers = (0..count).map(|_| gateway.get("/u", &[]));
-    answers.map(|answer| format!("{} {}", answer.status, answer.text())).collect()
+    answers
+        .map(|answer| format!("{} {}", answer.status, answer.text()))
+        .collect()
 }
 
 #[test]
@@ -29,14 +29,22 @@ fn requests_go_to_the_address_with_fewer_under_way() {
         .collect();
     let config = one_route(&[&origins[0].url(), &origins[1].url()], "", "");
     // One worker: then no two requests choose at the same moment.
-    let gateway = Gateway::builder().config(&config).with(|b| b.options.workers = 1).start();
+    let gateway = Gateway::builder()
+        .config(&config)
+        .with(|b| b.options.workers = 1)
+        .start();
     std::thread::scope(|scope| {
-        let clients: Vec<_> =
-            (0..12).map(|_| scope.spawn(|| gateway.get("/u", &[]).status)).collect();
+        let clients: Vec<_> = (0..12)
+            .map(|_| scope.spawn(|| gateway.get("/u", &[]).status))
+            .collect();
         eventually("all are under way", || gate.waiting() == 12);
         assert_eq!((origins[0].count(), origins[1].count()), (6, 6));
         gate.open();
-        assert!(clients.into_iter().all(|client| client.join().expect("no panic") == 200));
+        assert!(
+            clients
+                .into_iter()
+                .all(|client| client.join().expect("no panic") == 200)
+        );
     });
 }
 
@@ -61,8 +69,13 @@ fn an_address_that_fails_its_check_is_left_out_until_it_recovers() {
 
     is_ill.store(false, Ordering::Release);
     eventually("it is back", || gateway.load().unavailable == 0);
-    eventually("both serve again", || answers_of(&gateway, 1) == ["200 first"]);
-    let check = first.take().into_iter().find(|seen| seen.target == "/health");
+    eventually("both serve again", || {
+        answers_of(&gateway, 1) == ["200 first"]
+    });
+    let check = first
+        .take()
+        .into_iter()
+        .find(|seen| seen.target == "/health");
     let agent = check.as_ref().and_then(|seen| seen.header("user-agent"));
     assert_eq!(agent, Some("bunbun-health-check"));
 }
@@ -70,15 +83,25 @@ fn an_address_that_fails_its_check_is_left_out_until_it_recovers() {
 #[test]
 fn a_breaker_opens_after_failures_and_closes_after_a_probe() {
     let port = ClosedPort::reserve();
-    let config = one_route(&[&port.url()], "breaker = { failures = 3, open_for = '300ms' }", "");
+    let config = one_route(
+        &[&port.url()],
+        "breaker = { failures = 3, open_for = '300ms' }",
+        "",
+    );
     let gateway = Gateway::builder().config(&config).start();
     for _ in 0..3 {
-        assert_eq!(gateway.get("/u", &[]).status, 502, "each request is one failure");
+        assert_eq!(
+            gateway.get("/u", &[]).status,
+            502,
+            "each request is one failure"
+        );
     }
     let open = gateway.get("/u", &[]);
     // 503 unless the machine was so slow that this was a probe.
     assert!(matches!(open.status, 502 | 503), "{}", open.status);
-    eventually("it is refused without an attempt", || gateway.get("/u", &[]).status == 503);
+    eventually("it is refused without an attempt", || {
+        gateway.get("/u", &[]).status == 503
+    });
 
     let _origin = Origin::on(port.open(16), |_, peer| {
         peer.answer(200, "", "back");
@@ -91,7 +114,11 @@ fn a_breaker_opens_after_failures_and_closes_after_a_probe() {
 #[test]
 fn a_half_open_breaker_lets_one_probe_through() {
     let port = ClosedPort::reserve();
-    let config = one_route(&[&port.url()], "breaker = { failures = 1, open_for = '50ms' }", "");
+    let config = one_route(
+        &[&port.url()],
+        "breaker = { failures = 1, open_for = '50ms' }",
+        "",
+    );
     let gateway = Gateway::builder().config(&config).start();
     assert_eq!(gateway.get("/u", &[]).status, 502);
     let gate = Gate::default();
@@ -126,7 +153,9 @@ fn a_probe_whose_client_goes_away_does_not_keep_the_breaker_open() {
     let (listener, waiting) = full_listener();
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     let breaker = "connect_timeout = '1s'\nbreaker = { failures = 1, open_for = '1ms' }";
-    let gateway = Gateway::builder().config(&one_route(&[&url], breaker, "")).start();
+    let gateway = Gateway::builder()
+        .config(&one_route(&[&url], breaker, ""))
+        .start();
     assert_eq!(gateway.get("/u", &[]).status, 504);
     // The probe hangs in its connecting when its client leaves.
     let mut probe = gateway.connect();
@@ -139,7 +168,9 @@ fn a_probe_whose_client_goes_away_does_not_keep_the_breaker_open() {
         peer.answer(200, "", "back");
         true
     });
-    eventually("there is another probe", || gateway.get("/u", &[]).status == 200);
+    eventually("there is another probe", || {
+        gateway.get("/u", &[]).status == 200
+    });
 }
 
 #[test]
@@ -158,7 +189,13 @@ fn a_dead_address_among_several_costs_no_request_and_comes_back() {
         peer.answer(200, "", "risen");
         true
     });
-    eventually("it takes part again", || answers_of(&gateway, 1) == ["200 risen"]);
+    eventually("it takes part again", || {
+        answers_of(&gateway, 1) == ["200 risen"]
+    });
     eventually("its breaker is closed", || gateway.load().unavailable == 0);
-    assert!(answers_of(&gateway, 50).iter().all(|answer| answer.starts_with("200 ")));
+    assert!(
+        answers_of(&gateway, 50)
+            .iter()
+            .all(|answer| answer.starts_with("200 "))
+    );
 }

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use bunbun_http::{body, Body};
+use bunbun_http::{Body, body};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response};
 use http_body::Frame;
@@ -33,8 +33,16 @@ fn http2_in_the_clear_carries_requests_of_either_version() {
 
     let large = vec![b'x'; 3_000_000];
     let answer = gateway.request("POST", "/u", &[], &large);
-    assert!(answer.text().starts_with("POST /base/ "), "{}", answer.text());
-    assert!(answer.text().ends_with("HTTP/2.0 3000000"), "{}", answer.text());
+    assert!(
+        answer.text().starts_with("POST /base/ "),
+        "{}",
+        answer.text()
+    );
+    assert!(
+        answer.text().ends_with("HTTP/2.0 3000000"),
+        "{}",
+        answer.text()
+    );
 
     let client = Http2Client::connect(gateway.address);
     assert!(client.get("/u").text().ends_with("HTTP/2.0 0"));
@@ -47,7 +55,9 @@ fn http2_in_the_clear_carries_requests_of_either_version() {
 #[test]
 fn many_requests_share_one_connection_per_worker() {
     let origin = HyperOrigin::echo(None, 50);
-    let gateway = Gateway::builder().config(&one_route(&[&h2c(&origin)], "", "")).start();
+    let gateway = Gateway::builder()
+        .config(&one_route(&[&h2c(&origin)], "", ""))
+        .start();
     std::thread::scope(|scope| {
         let clients: Vec<_> = (0..5)
             .map(|_| {
@@ -68,13 +78,19 @@ fn many_requests_share_one_connection_per_worker() {
         }
     });
     assert_eq!(origin.requests(), 500);
-    assert!(origin.connections() <= 2, "{} connections", origin.connections());
+    assert!(
+        origin.connections() <= 2,
+        "{} connections",
+        origin.connections()
+    );
 }
 
 #[test]
 fn an_orderly_goodbye_of_the_upstream_costs_no_get() {
     let origin = HyperOrigin::echo(None, 100);
-    let gateway = Gateway::builder().config(&one_route(&[&h2c(&origin)], "", "")).start();
+    let gateway = Gateway::builder()
+        .config(&one_route(&[&h2c(&origin)], "", ""))
+        .start();
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let clients: Vec<_> = (0..4)
@@ -95,22 +111,38 @@ fn an_orderly_goodbye_of_the_upstream_costs_no_get() {
             eventually("it goes on", || origin.requests() > before + 20);
         }
         stop.store(true, Ordering::Release);
-        clients.into_iter().for_each(|client| client.join().expect("no failure"));
+        clients
+            .into_iter()
+            .for_each(|client| client.join().expect("no failure"));
     });
 }
 
 #[test]
 fn a_stream_that_is_reset_is_no_whole_answer() {
     let origin = HyperOrigin::start(None, 100, |_| async {
-        let frames = [Ok(Frame::data(Bytes::from_static(b"half"))), Err("cut".into())];
+        let frames = [
+            Ok(Frame::data(Bytes::from_static(b"half"))),
+            Err("cut".into()),
+        ];
         let body: Body = StreamBody::new(futures_util::stream::iter(frames)).boxed_unsync();
         Response::new(body)
     });
-    let gateway = Gateway::builder().config(&one_route(&[&h2c(&origin)], "", "")).start();
-    let text = String::from_utf8(gateway.raw("GET /u HTTP/1.1\r\nhost: a\r\n\r\n")).expect("text");
-    assert!(!text.contains("0\r\n\r\n"), "{text}");
+    let gateway = Gateway::builder()
+        .config(&one_route(&[&h2c(&origin)], "", ""))
+        .start();
+    let request = "GET /u HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    let text = String::from_utf8(gateway.raw(request)).expect("text");
+    // The reset may overtake the answer's head.
+    assert!(
+        text.starts_with("HTTP/1.1 502") || !text.ends_with("0\r\n\r\n"),
+        "{text}"
+    );
     let answers = Http2Client::connect(gateway.address).send_all(vec![get("/u")]);
-    assert!(answers[0].as_ref().is_none_or(|answer| answer.body.is_err()));
+    assert!(
+        answers[0]
+            .as_ref()
+            .is_none_or(|answer| answer.status == 502 || answer.body.is_err())
+    );
 }
 
 #[test]
@@ -118,25 +150,39 @@ fn trailers_of_an_answer_pass() {
     let origin = HyperOrigin::start(None, 100, |_| async {
         let mut trailers = HeaderMap::new();
         trailers.insert("grpc-status", HeaderValue::from_static("0"));
-        let frames = [Ok(Frame::data(Bytes::from_static(b"message"))), Ok(Frame::trailers(trailers))];
+        let frames = [
+            Ok(Frame::data(Bytes::from_static(b"message"))),
+            Ok(Frame::trailers(trailers)),
+        ];
         let body: Body = StreamBody::new(futures_util::stream::iter(frames)).boxed_unsync();
         let mut response = Response::new(body);
-        response.headers_mut().insert("trailer", HeaderValue::from_static("grpc-status"));
+        response
+            .headers_mut()
+            .insert("trailer", HeaderValue::from_static("grpc-status"));
         response
     });
-    let gateway = Gateway::builder().config(&one_route(&[&h2c(&origin)], "", "")).start();
+    let gateway = Gateway::builder()
+        .config(&one_route(&[&h2c(&origin)], "", ""))
+        .start();
     let answer = Http2Client::connect(gateway.address).get("/u");
     assert_eq!(answer.text(), "message");
     assert_eq!(answer.trailers.expect("trailers")["grpc-status"], "0");
     // HTTP/1.1 carries them for who can take them.
-    let bytes = gateway
-        .raw("GET /u HTTP/1.1\r\nhost: a\r\nte: trailers\r\nconnection: te, close\r\n\r\n");
+    let bytes =
+        gateway.raw("GET /u HTTP/1.1\r\nhost: a\r\nte: trailers\r\nconnection: te, close\r\n\r\n");
     let text = String::from_utf8(bytes).expect("text");
-    assert!(text.ends_with("7\r\nmessage\r\n0\r\ngrpc-status: 0\r\n\r\n"), "{text}");
+    assert!(
+        text.ends_with("7\r\nmessage\r\n0\r\ngrpc-status: 0\r\n\r\n"),
+        "{text}"
+    );
 }
 
 /// A gateway that finds `secure.test` and trusts one authority.
-fn trusting(authority: &Authority, origin: &HyperOrigin, host: &str) -> (Gateway, tempfile::TempDir) {
+fn trusting(
+    authority: &Authority,
+    origin: &HyperOrigin,
+    host: &str,
+) -> (Gateway, tempfile::TempDir) {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("ca.pem");
     std::fs::write(&file, authority.pem()).expect("written");
@@ -144,7 +190,7 @@ fn trusting(authority: &Authority, origin: &HyperOrigin, host: &str) -> (Gateway
     names.set(host, &[origin.address]);
     let config = one_route(
         &[&format!("https://{host}:{}", origin.address.port())],
-        &format!("ca_file = {:?}\nbreaker = {{ failures = 1000, open_for = '1s' }}", file),
+        &format!("ca_file = {file:?}\nbreaker = {{ failures = 1000, open_for = '1s' }}"),
         "",
     );
     let gateway = Gateway::builder()
@@ -157,18 +203,28 @@ fn trusting(authority: &Authority, origin: &HyperOrigin, host: &str) -> (Gateway
 #[test]
 fn tls_upstreams_are_spoken_to_in_the_version_they_offer() {
     let authority = Authority::new();
-    for (offered, version) in
-        [(&["h2", "http/1.1"][..], "HTTP/2.0"), (&["http/1.1"], "HTTP/1.1"), (&[], "HTTP/1.1")]
-    {
+    for (offered, version) in [
+        (&["h2", "http/1.1"][..], "HTTP/2.0"),
+        (&["http/1.1"], "HTTP/1.1"),
+        (&[], "HTTP/1.1"),
+    ] {
         let tls = authority.issue("secure.test").server(offered);
         let origin = HyperOrigin::echo(Some(tls), 100);
         let (gateway, _folder) = trusting(&authority, &origin, "secure.test");
         for _ in 0..10 {
             let answer = gateway.get("/u/a", &[]);
             assert_eq!(answer.status, 200, "{}", answer.text());
-            assert!(answer.text().contains(version), "{offered:?}: {}", answer.text());
+            assert!(
+                answer.text().contains(version),
+                "{offered:?}: {}",
+                answer.text()
+            );
         }
-        assert!(origin.connections() < 10, "{} connections", origin.connections());
+        assert!(
+            origin.connections() < 10,
+            "{} connections",
+            origin.connections()
+        );
     }
 }
 
@@ -187,7 +243,14 @@ fn an_upstream_that_cannot_prove_its_name_is_refused() {
     // The public authorities vouch for neither.
     let origin = HyperOrigin::echo(Some(ours.issue("127.0.0.1").server(&["http/1.1"])), 100);
     let config = one_route(&[&format!("https://{}", origin.address)], "", "");
-    assert_eq!(Gateway::builder().config(&config).start().get("/u", &[]).status, 502);
+    assert_eq!(
+        Gateway::builder()
+            .config(&config)
+            .start()
+            .get("/u", &[])
+            .status,
+        502
+    );
 }
 
 #[test]
@@ -202,6 +265,13 @@ fn an_address_can_have_a_certificate() {
 fn a_plain_upstream_behind_an_https_url_is_refused() {
     let origin = HyperOrigin::start(None, 100, |_| async { Response::new(body::empty()) });
     let config = one_route(&[&format!("https://{}", origin.address)], "", "");
-    assert_eq!(Gateway::builder().config(&config).start().get("/u", &[]).status, 502);
+    assert_eq!(
+        Gateway::builder()
+            .config(&config)
+            .start()
+            .get("/u", &[])
+            .status,
+        502
+    );
     assert_eq!(origin.requests(), 0);
 }

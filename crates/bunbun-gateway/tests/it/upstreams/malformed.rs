@@ -9,7 +9,9 @@ fn answers(bytes: impl AsRef<[u8]>) -> (Origin, Gateway) {
         true
     });
     let breaker = "breaker = { failures = 1000000, open_for = '1s' }";
-    let gateway = Gateway::builder().config(&one_route(&[&origin.url()], breaker, "")).start();
+    let gateway = Gateway::builder()
+        .config(&one_route(&[&origin.url()], breaker, ""))
+        .start();
     (origin, gateway)
 }
 
@@ -40,7 +42,10 @@ fn what_is_no_http_is_502() {
         let answer = gateway.get("/u", &[]);
         let start = &bytes[..bytes.len().min(60)];
         assert_eq!(answer.status, 502, "{start:?}");
-        assert_eq!(answer.json()["message"], "An invalid response was received from the upstream server");
+        assert_eq!(
+            answer.text(),
+            "An invalid response was received from the upstream server\n"
+        );
         assert_eq!(gateway.load().idle, 0, "{start:?}");
     }
 }
@@ -87,7 +92,11 @@ fn answers_without_bodies_lose_what_follows_them() {
             assert_eq!(answer.header("etag"), Some("\"1\""));
             assert!(answer.body.is_empty());
         }
-        assert_eq!(origin.connections(), 20, "such a connection cannot be used again");
+        assert_eq!(
+            origin.connections(),
+            20,
+            "such a connection cannot be used again"
+        );
     }
 }
 
@@ -103,7 +112,10 @@ fn nothing_after_an_answer_becomes_somebody_elses() {
     }
     let client = Http2Client::connect(gateway.address);
     let all = client.send_all((0..50).map(|_| get("/u")).collect());
-    assert!(all.iter().all(|answer| answer.as_ref().expect("one").text() == "good"));
+    assert!(
+        all.iter()
+            .all(|answer| answer.as_ref().expect("one").text() == "good")
+    );
 }
 
 #[test]
@@ -112,10 +124,15 @@ fn an_answer_to_head_has_the_length_and_no_body() {
         peer.send("HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n");
         true
     });
-    let gateway = Gateway::builder().config(&one_route(&[&origin.url()], "", "")).start();
+    let gateway = Gateway::builder()
+        .config(&one_route(&[&origin.url()], "", ""))
+        .start();
     for _ in 0..5 {
         let answer = gateway.request("HEAD", "/u", &[], b"");
-        assert_eq!((answer.status, answer.header("content-length")), (200, Some("1000")));
+        assert_eq!(
+            (answer.status, answer.header("content-length")),
+            (200, Some("1000"))
+        );
     }
     assert!(origin.connections() < 5);
     assert!(!gateway.log.text().contains("aborted"));
@@ -123,14 +140,20 @@ fn an_answer_to_head_has_the_length_and_no_body() {
 
 #[test]
 fn an_answer_that_ends_with_its_connection_is_whole() {
-    for head in ["HTTP/1.0 200 OK\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n"] {
+    for head in [
+        "HTTP/1.0 200 OK\r\n\r\n",
+        "HTTP/1.1 200 OK\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n",
+    ] {
         let body = "0123456789".repeat(10_000);
         let sent = body.clone();
         let origin = Origin::with(move |_, peer| {
             peer.send(format!("{head}{sent}"));
             false
         });
-        let gateway = Gateway::builder().config(&one_route(&[&origin.url()], "", "")).start();
+        let gateway = Gateway::builder()
+            .config(&one_route(&[&origin.url()], "", ""))
+            .start();
         for _ in 0..3 {
             let answer = gateway.get("/u", &[]);
             assert_eq!((answer.status, answer.text()), (200, body.as_str()));
@@ -147,7 +170,12 @@ fn headers_of_the_upstreams_connection_stay_there() {
     );
     let answer = gateway.request("GET", "/u", &[("connection", "keep-alive")], b"");
     assert_eq!(answer.text(), "ok");
-    for name in ["x-hop", "keep-alive", "proxy-connection", "proxy-authenticate"] {
+    for name in [
+        "x-hop",
+        "keep-alive",
+        "proxy-connection",
+        "proxy-authenticate",
+    ] {
         assert_eq!(answer.header(name), None, "{name}");
     }
     assert_eq!(answer.header("x-end"), Some("2"));

@@ -30,8 +30,9 @@ fn the_systems_resolver_finds_localhost() {
     let listener = TcpListener::bind(("localhost", 0)).expect("a free port");
     let port = listener.local_addr().expect("an address").port();
     let _origin = serve(listener, "local");
-    let gateway =
-        Gateway::builder().config(&one_route(&[&format!("http://localhost:{port}")], "", "")).start();
+    let gateway = Gateway::builder()
+        .config(&one_route(&[&format!("http://localhost:{port}")], "", ""))
+        .start();
     assert_eq!(gateway.get("/u", &[]).text(), "local");
 }
 
@@ -52,14 +53,20 @@ fn a_name_that_does_not_resolve_is_answered_as_the_dialect_does() {
     // As the system says it, whose resolver may take its time.
     let config = one_route(&["http://nowhere.invalid"], "", "");
     let answer = Gateway::builder().config(&config).start().get("/u", &[]);
-    assert_eq!((answer.status, answer.json()["message"].as_str()), (503, Some("name resolution failed")));
+    assert_eq!(
+        (answer.status, answer.json()["message"].as_str()),
+        (503, Some("name resolution failed"))
+    );
 }
 
 #[test]
 fn a_name_without_addresses_is_one_that_does_not_resolve() {
     let names = Names::default();
     names.set("empty.test", &[]);
-    assert_eq!(named(&names, "http://empty.test", "").get("/u", &[]).status, 503);
+    assert_eq!(
+        named(&names, "http://empty.test", "").get("/u", &[]).status,
+        503
+    );
 }
 
 #[test]
@@ -77,8 +84,11 @@ fn a_resolver_that_fails_later_takes_nothing_away() {
 
 #[test]
 fn all_addresses_of_a_name_serve() {
-    let (names, first, second) =
-        (Names::default(), Origin::named("first"), Origin::named("second"));
+    let (names, first, second) = (
+        Names::default(),
+        Origin::named("first"),
+        Origin::named("second"),
+    );
     names.set("service.test", &[first.address(), second.address()]);
     let gateway = named(&names, "http://service.test", "");
     eventually("both serve", || {
@@ -124,10 +134,14 @@ fn a_new_address_is_found_while_the_old_ones_breaker_is_open() {
     names.set("service.test", &[port.address]);
     let breaker = "breaker = { failures = 1, open_for = '1h' }";
     let gateway = named(&names, "http://service.test", breaker);
-    eventually("the breaker is open", || gateway.get("/u", &[]).status == 503);
+    eventually("the breaker is open", || {
+        gateway.get("/u", &[]).status == 503
+    });
     let origin = Origin::named("new");
     names.set("service.test", &[origin.address()]);
-    eventually("the new address is found", || gateway.get("/u", &[]).status == 200);
+    eventually("the new address is found", || {
+        gateway.get("/u", &[]).status == 200
+    });
     for _ in 0..20 {
         assert_eq!(gateway.get("/u", &[]).text(), "new");
     }
@@ -135,8 +149,11 @@ fn a_new_address_is_found_while_the_old_ones_breaker_is_open() {
 
 #[test]
 fn clients_notice_nothing_of_a_move() {
-    let (names, first, second) =
-        (Names::default(), Origin::named("first"), Origin::named("second"));
+    let (names, first, second) = (
+        Names::default(),
+        Origin::named("first"),
+        Origin::named("second"),
+    );
     names.set("service.test", &[first.address()]);
     // A request that the old one took and did not answer needs a retry.
     let resolver = names.clone();
@@ -154,7 +171,10 @@ fn clients_notice_nothing_of_a_move() {
                         let late = moved.load(Ordering::Acquire);
                         let answer = client.send("GET /u HTTP/1.1\r\nhost: a\r\n\r\n").answer();
                         assert_eq!(answer.status, 200, "{}", answer.text());
-                        assert!(!late || answer.text() == "second", "the old address is gone");
+                        assert!(
+                            !late || answer.text() == "second",
+                            "the old address is gone"
+                        );
                         served += 1;
                     }
                     served
@@ -168,11 +188,19 @@ fn clients_notice_nothing_of_a_move() {
         moved.store(true, Ordering::Release);
         eventually("the second one serves", || second.count() > 100);
         stop.store(true, Ordering::Release);
-        assert!(clients.into_iter().map(|client| client.join().expect("no failure")).sum::<i32>() > 200);
+        assert!(
+            clients
+                .into_iter()
+                .map(|client| client.join().expect("no failure"))
+                .sum::<i32>()
+                > 200
+        );
     });
 }
 
 /// Waits until nobody listens there any more.
 fn closed(address: SocketAddr) {
-    eventually("the port is closed", || std::net::TcpStream::connect(address).is_err());
+    eventually("the port is closed", || {
+        std::net::TcpStream::connect(address).is_err()
+    });
 }

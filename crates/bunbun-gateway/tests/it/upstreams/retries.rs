@@ -26,13 +26,24 @@ fn fails_first(failures: usize) -> Origin {
 fn what_is_idempotent_and_small_is_repeated() {
     let small = vec![b'x'; 64 * 1024];
     for (method, body) in [
-        ("GET", &b""[..]), ("HEAD", b""), ("OPTIONS", b""), ("DELETE", b""), ("PUT", b"put"), ("PUT", &small),
+        ("GET", &b""[..]),
+        ("HEAD", b""),
+        ("OPTIONS", b""),
+        ("DELETE", b""),
+        ("PUT", b"put"),
+        ("PUT", &small),
         ("DELETE", b"delete"),
     ] {
         let origin = fails_first(1);
         let config = one_route(&[&origin.url()], MANY, "retries = 1\ncors = 'off'");
         let gateway = Gateway::builder().config(&config).start();
-        assert_eq!(gateway.request(method, "/u?a=b", &[("x-it", "1")], body).status, 200, "{method}");
+        assert_eq!(
+            gateway
+                .request(method, "/u?a=b", &[("x-it", "1")], body)
+                .status,
+            200,
+            "{method}"
+        );
         let seen = origin.take();
         assert_eq!(seen.len(), 2, "{method}");
         assert_eq!(seen[0].raw_head, seen[1].raw_head);
@@ -48,7 +59,11 @@ fn what_is_not_idempotent_large_or_of_unknown_length_is_not() {
         ("POST", b"post", None),
         ("PATCH", b"patch", None),
         ("PUT", &large, None),
-        ("PUT", b"3\r\nput\r\n0\r\n\r\n", Some(("transfer-encoding", "chunked"))),
+        (
+            "PUT",
+            b"3\r\nput\r\n0\r\n\r\n",
+            Some(("transfer-encoding", "chunked")),
+        ),
     ] {
         let origin = fails_first(1);
         let config = one_route(&[&origin.url()], MANY, "retries = 5");
@@ -65,7 +80,9 @@ fn there_are_as_many_retries_as_configured() {
     for (retries, failures, status, count) in [(0, 1, 502, 1), (2, 2, 200, 3), (2, 5, 502, 3)] {
         let origin = fails_first(failures);
         let route = format!("retries = {retries}");
-        let gateway = Gateway::builder().config(&one_route(&[&origin.url()], MANY, &route)).start();
+        let gateway = Gateway::builder()
+            .config(&one_route(&[&origin.url()], MANY, &route))
+            .start();
         assert_eq!(gateway.get("/u", &[]).status, status);
         assert_eq!(origin.count(), count);
     }
@@ -80,7 +97,10 @@ fn a_status_is_an_answer_and_no_reason_to_repeat() {
     let config = one_route(&[&origin.url()], MANY, "retries = 3");
     let gateway = Gateway::builder().config(&config).start();
     let answer = gateway.get("/u", &[]);
-    assert_eq!((answer.status, answer.text(), origin.count()), (503, "no", 1));
+    assert_eq!(
+        (answer.status, answer.text(), origin.count()),
+        (503, "no", 1)
+    );
     assert_eq!(answer.header("retry-after"), Some("1"));
 }
 
@@ -96,7 +116,11 @@ fn retries_cannot_multiply_the_load_on_an_upstream_that_fails() {
     let seconds = usize::try_from(started.elapsed().as_secs()).expect("a short time") + 1;
     // A fifth of the requests, ten to begin with and ten per second.
     let most = 300 + 300 / 5 + 10 + 10 * seconds;
-    assert!((311..=most).contains(&origin.count()), "{} of {most}", origin.count());
+    assert!(
+        (311..=most).contains(&origin.count()),
+        "{} of {most}",
+        origin.count()
+    );
 }
 
 #[test]
@@ -110,14 +134,21 @@ fn a_post_that_the_upstream_read_before_it_died_is_executed_exactly_once() {
             true
         });
         let config = one_route(&[&origin.url()], MANY, "retries = 5").replace("kong2", dialect);
-        let gateway = Gateway::builder().config(&config).with(|b| b.options.workers = 1).start();
+        let gateway = Gateway::builder()
+            .config(&config)
+            .with(|b| b.options.workers = 1)
+            .start();
         // On a new connection, and on one that was used before.
         for warm in [false, true] {
             if warm {
                 assert_eq!(gateway.get("/u", &[]).status, 200);
             }
             origin.take();
-            assert_eq!(gateway.request("POST", "/u", &[], b"pay").status, status, "{dialect}");
+            assert_eq!(
+                gateway.request("POST", "/u", &[], b"pay").status,
+                status,
+                "{dialect}"
+            );
             let seen = origin.only();
             assert_eq!((seen.method.as_str(), &*seen.body), ("POST", &b"pay"[..]));
         }
@@ -130,7 +161,9 @@ fn an_upstream_that_closes_idle_connections_unasked_costs_no_get_and_doubles_no_
         peer.answer(200, "", "");
         false
     });
-    let gateway = Gateway::builder().config(&one_route(&[&origin.url()], MANY, "")).start();
+    let gateway = Gateway::builder()
+        .config(&one_route(&[&origin.url()], MANY, ""))
+        .start();
     let mut statuses = HashMap::new();
     for number in 0..300 {
         let id = number.to_string();
@@ -149,7 +182,10 @@ fn an_upstream_that_closes_idle_connections_unasked_costs_no_get_and_doubles_no_
         // The upstream never reads from a connection that it has closed: a POST that met one was
         // not executed, which the gateway cannot always know.
         let times = executed.get(id).copied().unwrap_or(0);
-        assert!(matches!((status, times), (200, 1) | (502, 0)), "{id}: {status}, {times} times");
+        assert!(
+            matches!((status, times), (200, 1) | (502, 0)),
+            "{id}: {status}, {times} times"
+        );
     }
     assert!(statuses.values().filter(|status| **status == 200).count() > 150);
 }
