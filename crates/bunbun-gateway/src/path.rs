@@ -120,10 +120,11 @@ const fn hex(digit: u8) -> Option<u8> {
     }
 }
 
-/// A segment that is `.` or `..` to a server that decodes `%2F` or cuts at `;`.
+/// A segment that is `.` or `..` to a server that decodes `%2F` or cuts at `;`, encoded or not.
 fn hides_dots(segment: &str) -> bool {
     segment.split("%2F").any(|part| {
-        let name = part.split(';').next().unwrap_or_default();
+        let name = part.split("%3B").next().unwrap_or_default();
+        let name = name.split(';').next().unwrap_or_default();
         let is_whole = name.len() == segment.len();
         !is_whole && (name == "." || name == "..")
     })
@@ -179,6 +180,7 @@ mod tests {
             "/x%2F..",
             "/rest/v1/..;/pg/",
             "/.;a/b",
+            "/rest/v1/..%3b/pg/",
             "/a b",
             "/a\tb",
             "/\u{7f}",

@@ -162,7 +162,7 @@ impl Compiler<'_> {
             forwarded_prefix: is_storage
                 .then(|| HeaderValue::try_from(config.path.trim_end_matches('/')).ok())
                 .flatten(),
-            access: self.access(config),
+            access: config.access,
             roles: config.roles.clone(),
             scopes: config.scopes.clone(),
             allow_ips: config.allow_ips.clone(),
@@ -333,16 +333,6 @@ impl Compiler<'_> {
             .as_ref()
             .and_then(|name| self.environment.slots.find(name));
         slot.is_some_and(|slot| slot.public_paths)
-    }
-
-    /// Kong lets the anon key read the schema's document and unknown keys reach functions.
-    fn access(&self, config: &RouteConfig) -> Access {
-        let kong = self.config.dialect != Dialect::Envoy;
-        match (config.name.as_str(), config.access) {
-            ("rest-root", Access::ServiceRole) if kong => Access::Key,
-            ("functions", Access::OpenKnownKey) if kong => Access::Open,
-            (_, access) => access,
-        }
     }
 
     fn key_rules(&self, config: &RouteConfig) -> KeyRules {

@@ -1,6 +1,9 @@
 //! The built-in routes, and how a user's routes join them.
 
-use bunbun_core::config::gateway::GatewayConfig;
+use bunbun_core::config::{
+    Dialect,
+    gateway::{Access, GatewayConfig, RouteConfig},
+};
 
 /// The built-in profile as TOML, comments and all.
 pub const TOML: &str = include_str!("../profile.toml");
@@ -19,6 +22,9 @@ pub fn builtin() -> GatewayConfig {
 #[must_use]
 pub fn with(user: &GatewayConfig) -> GatewayConfig {
     let mut merged = builtin();
+    if user.dialect != Dialect::Envoy {
+        loosen_as_kong(&mut merged.routes);
+    }
     merged
         .routes
         .retain(|route| user.routes.iter().all(|own| own.name != route.name));
@@ -27,6 +33,17 @@ pub fn with(user: &GatewayConfig) -> GatewayConfig {
     merged.upstreams = user.upstreams.clone();
     merged.dialect = user.dialect;
     merged
+}
+
+/// Kong lets the anon key read the schema's document, and unknown keys reach functions.
+fn loosen_as_kong(routes: &mut [RouteConfig]) {
+    for route in routes {
+        match route.name.as_str() {
+            "rest-root" => route.access = Access::Key,
+            "functions" => route.access = Access::Open,
+            _ => {}
+        }
+    }
 }
 
 #[cfg(test)]

@@ -436,12 +436,16 @@ fn a_refusal_reaches_a_client_that_is_still_sending() {
     ] {
         let mut client = stand.gateway.connect();
         client.send(Stand::post(lines).replace("/storage/v1/", "/pg/"));
+        assert!(matches!(client.answer().status, 400 | 401), "{lines}");
+        assert!(
+            client.rest().is_empty(),
+            "{lines}: nothing after the answer"
+        );
         for _ in 0..100 {
             client
                 .try_send(&[b'x'; 8 * 1024])
                 .unwrap_or_else(|error| panic!("{lines}: {error}"));
         }
-        assert!(matches!(client.answer().status, 400 | 401), "{lines}");
     }
     assert_eq!(stand.origin.take().len(), 0);
 }

@@ -109,7 +109,7 @@ mod tests {
         assert_eq!(two("/a/(b|c)$"), Pattern::Within("/a/"));
         assert_eq!(three("/a/@b"), Pattern::Prefix("/a/@b"));
         assert_eq!(three("~/a/@b"), Pattern::Within("/a/"));
-        assert_eq!(three("/a/../b"), Pattern::Within("/"));
+        assert_eq!(three("/a/../b"), Pattern::Within("/a/"));
         assert_eq!(three("/a//b"), Pattern::Within("/"));
     }
 
