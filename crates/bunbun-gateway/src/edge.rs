@@ -15,7 +15,7 @@ use bunbun_core::{
 use bunbun_http::{ApiError, RequestContext, RequestId, security_headers};
 use http::{
     HeaderName, HeaderValue, Request, Response, Uri,
-    header::{AUTHORIZATION, HOST},
+    header::{AUTHORIZATION, CONNECTION, HOST},
     request::Parts,
 };
 use hyper::body::{Body as _, Incoming};
@@ -255,6 +255,9 @@ impl Exchange<'_> {
         if parts.method == http::Method::CONNECT {
             return Err(bad("CONNECT is for forward proxies"));
         }
+        if parts.method == http::Method::TRACE {
+            return Err(bad("TRACE would show what the gateway adds"));
+        }
         headers::remove_hop_by_hop(&mut parts.headers).map_err(bad)?;
 
         // Normalise.
@@ -416,7 +419,9 @@ impl Exchange<'_> {
                 .map(|route| route.name.to_string());
             tracing::warn!(request_id = %self.record.request_id, route, reason = refusal.label(), error, "upstream failed");
         }
-        let own = self.record.route.as_ref().is_some_and(|route| route.own);
+        // Projects are a notion of ours: no other gateway has an answer for unknown ones.
+        let own = *refusal == Refusal::UnknownProject
+            || self.record.route.as_ref().is_some_and(|route| route.own);
         let response = if own {
             let message = refusal.explanation().into_owned();
             let error = ApiError::new(refusal.code(), message);
@@ -471,6 +476,9 @@ impl Exchange<'_> {
         }
         if status == http::StatusCode::SWITCHING_PROTOCOLS {
             return;
+        }
+        if self.peer.wire.is_some() && self.edge.config.shutdown.has_begun() {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         let own = self.record.route.as_ref().is_some_and(|route| route.own);
         let gateway = total.saturating_sub(upstream.unwrap_or_default());

@@ -73,10 +73,15 @@ impl Explain for Edge {
     ) -> Result<Explanation, String> {
         let raw = raw.split('?').next().unwrap_or_default();
         let path = path::normalise(raw).map_err(|error| error.to_string())?;
-        let own_prefix = format!("/p/{}/", context.project.reference);
-        let path = match path.strip_prefix(&own_prefix) {
-            Some(rest) => format!("/{rest}"),
-            None => path.into_owned(),
+        let named = path
+            .strip_prefix("/p/")
+            .map(|rest| rest.split_once('/').unwrap_or((rest, "")));
+        let (is_own, path) = match named {
+            Some((reference, rest)) => (
+                reference == context.project.reference.as_str(),
+                format!("/{rest}"),
+            ),
+            None => (true, path.into_owned()),
         };
         let mut told = Explanation {
             method: method.to_string(),
@@ -84,6 +89,12 @@ impl Explain for Edge {
             path: path.clone(),
             ..Explanation::default()
         };
+        if !is_own {
+            // Another project's is as good as none.
+            told.refused_with = Some(Refusal::UnknownProject.status().as_u16());
+            told.reason = Refusal::UnknownProject.explanation().into_owned();
+            return Ok(told);
+        }
         let snapshot = self.snapshot();
         let Some(route) = snapshot.table.find("", &path, method) else {
             told.refused_with = Some(Refusal::NoRoute.status().as_u16());

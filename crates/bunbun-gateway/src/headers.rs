@@ -258,11 +258,16 @@ pub fn host(parts: &http::request::Parts) -> Result<&str, &'static str> {
     if host.is_empty() && parts.version == http::Version::HTTP_10 {
         return Ok("");
     }
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => name,
-        Some((_, "")) => return Err("Host has an empty port"),
-        _ => host,
+    // In brackets an address of IPv6, whose colons are none before a port.
+    let (name, port) = match host.rsplit_once(':') {
+        Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
+        _ => (host, None),
     };
+    let is_port =
+        |text: &str| text.bytes().all(|b| b.is_ascii_digit()) && text.parse::<u16>().is_ok();
+    if port.is_some_and(|port| !is_port(port)) || name.starts_with('[') != name.ends_with(']') {
+        return Err("Host is no host");
+    }
     let plausible =
         |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'[' | b']' | b':');
     if name.is_empty() || !name.bytes().all(plausible) {

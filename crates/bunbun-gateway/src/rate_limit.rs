@@ -288,14 +288,21 @@ impl Shared {
         };
         match tokio::time::timeout(REDIS_TIMEOUT, deciding).await {
             Ok(Ok((allowed, remaining, wait, reset))) => {
+                if self.away_until.lock().take().is_some() {
+                    tracing::info!("redis answers again; rate limits are shared");
+                }
                 let micros = Duration::from_micros;
                 Some((allowed == 1, remaining, micros(wait), micros(reset)))
             }
             failed => {
                 metrics::counter!("bunbun_rate_limit_fallback_total").increment(1);
-                *self.away_until.lock() = Some(Instant::now() + REDIS_PAUSE);
-                if let Ok(Err(error)) = failed {
-                    tracing::debug!(%error, "redis does not answer; this node counts alone");
+                let until = Instant::now() + REDIS_PAUSE;
+                if self.away_until.lock().replace(until).is_none() {
+                    let error = match failed {
+                        Ok(Err(error)) => error.to_string(),
+                        _ => "no answer in time".to_owned(),
+                    };
+                    tracing::warn!(error, "redis is away; this node counts rate limits alone");
                 }
                 None
             }

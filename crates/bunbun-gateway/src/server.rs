@@ -40,7 +40,7 @@ use crate::{
     edge::{Edge, Peer},
 };
 
-/// How long a connection that has sent nothing yet is given when the shutdown begins.
+/// How long connections that are silent when the shutdown begins are still listened to.
 const GRACE: Duration = Duration::from_millis(500);
 
 /// What HTTP/2 connections begin with.
@@ -344,9 +344,9 @@ impl Worker {
                 }
             }
         }
-        // The request of a client that has just connected may be on its way.
-        let is_new = self.shutdown.has_begun() && !wire.take_activity();
-        if is_new
+        // A request may be on its way on any open connection. For a moment they are answered, with
+        // `Connection: close`; what is silent after that is closed.
+        if self.shutdown.has_begun()
             && tokio::time::timeout(GRACE, connection.as_mut())
                 .await
                 .is_ok()

@@ -259,12 +259,15 @@ impl Upstream {
             Exchange::Failed(error) if reused => {
                 Attempt::Stale(failed(Refusal::UpstreamFailed, error))
             }
+            // The address took the connection, so it is there. That one request made it drop it,
+            // or was too slow, must not close the service to everyone else: whoever finds such a
+            // request could keep the breaker open.
             Exchange::Failed(error) => {
-                endpoint.breaker.failed(&self.breaker);
+                endpoint.breaker.succeeded();
                 Attempt::Failed(failed(Refusal::UpstreamFailed, error))
             }
             Exchange::TimedOut => {
-                endpoint.breaker.failed(&self.breaker);
+                endpoint.breaker.succeeded();
                 Attempt::TimedOut
             }
         }
@@ -337,7 +340,8 @@ impl Upstream {
         keep_host: bool,
     ) -> Result<(), SendError> {
         let origin = &self.origins[endpoint.origin];
-        if !keep_host {
+        // HTTP/1.0 clients may have sent none to keep.
+        if !keep_host || !request.headers().contains_key(HOST) {
             request.headers_mut().insert(HOST, origin.authority.clone());
         }
         let invalid =

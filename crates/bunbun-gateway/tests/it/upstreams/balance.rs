@@ -112,6 +112,25 @@ fn a_breaker_opens_after_failures_and_closes_after_a_probe() {
 }
 
 #[test]
+fn a_request_that_makes_the_upstream_drop_connections_does_not_close_it_to_others() {
+    let origin = Origin::with(|seen, peer| {
+        if seen.target.contains("die") {
+            return false;
+        }
+        peer.answer(200, "", "fine");
+        true
+    });
+    let breaker = "breaker = { failures = 2, open_for = '1h' }";
+    let gateway = Gateway::builder()
+        .config(&one_route(&[&origin.url()], breaker, ""))
+        .start();
+    for _ in 0..10 {
+        assert_eq!(gateway.get("/u/die", &[]).status, 502);
+        assert_eq!(gateway.get("/u/good", &[]).status, 200);
+    }
+}
+
+#[test]
 fn a_half_open_breaker_lets_one_probe_through() {
     let port = ClosedPort::reserve();
     let config = one_route(

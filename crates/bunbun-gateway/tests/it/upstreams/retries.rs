@@ -1,7 +1,7 @@
 //! What is sent again, and what never is.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::atomic::{AtomicUsize, Ordering},
     time::Instant,
 };
@@ -153,6 +153,28 @@ fn a_post_that_the_upstream_read_before_it_died_is_executed_exactly_once() {
             assert_eq!((seen.method.as_str(), &*seen.body), ("POST", &b"pay"[..]));
         }
     }
+}
+
+#[test]
+fn a_get_whose_reused_connection_dies_is_sent_again_once() {
+    // Each connection answers once: then it takes a request and dies.
+    let answered = std::sync::Mutex::new(HashSet::new());
+    let origin = Origin::with(move |seen, peer| {
+        if !answered.lock().expect("no panic").insert(seen.connection) {
+            return false;
+        }
+        peer.answer(200, "", "");
+        true
+    });
+    let gateway = Gateway::builder()
+        .config(&one_route(&[&origin.url()], MANY, ""))
+        .with(|builder| builder.options.workers = 1)
+        .start();
+    for _ in 0..20 {
+        assert_eq!(gateway.get("/u", &[]).status, 200);
+    }
+    let put = gateway.request("PUT", "/u", &[], b"a body that is not held");
+    assert_eq!((put.status, origin.connections() > 15), (502, true));
 }
 
 #[test]
