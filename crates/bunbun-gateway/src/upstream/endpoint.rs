@@ -19,6 +19,7 @@ const MAX_IDLE: usize = 256;
 
 struct Idle {
     sender: Sender,
+    opened: Instant,
     since: Instant,
 }
 
@@ -68,7 +69,12 @@ impl Endpoint {
     /// A connection that was used before; the most recent one, so that surplus ones grow old.
     pub(crate) fn take_idle(&self, shard: usize, keepalive: Duration) -> Option<Sender> {
         let mut idle = self.shard(shard).lock();
-        while let Some(Idle { sender, since }) = idle.pop() {
+        while let Some(Idle {
+            sender,
+            opened,
+            since,
+        }) = idle.pop()
+        {
             if since.elapsed() > keepalive {
                 idle.clear(); // the rest is older still
                 return None;
@@ -80,6 +86,7 @@ impl Endpoint {
                 let shared = shared.clone();
                 idle.push(Idle {
                     sender,
+                    opened,
                     since: Instant::now(),
                 });
                 return Some(Sender::Http2(shared));
@@ -100,10 +107,22 @@ impl Endpoint {
             idle.clear();
         }
         if idle.len() < MAX_IDLE {
+            let now = Instant::now();
             idle.push(Idle {
                 sender,
-                since: Instant::now(),
+                opened: now,
+                since: now,
             });
+        }
+    }
+
+    /// An HTTP/2 connection that was opened after a moment.
+    pub(crate) fn opened_after(&self, shard: usize, moment: Instant) -> Option<Sender> {
+        let idle = self.shard(shard).lock();
+        let newest = idle.last().filter(|idle| idle.opened > moment)?;
+        match &newest.sender {
+            Sender::Http2(shared) if !shared.is_closed() => Some(Sender::Http2(shared.clone())),
+            _ => None,
         }
     }
 

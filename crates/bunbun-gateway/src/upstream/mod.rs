@@ -150,6 +150,8 @@ pub struct Upstream {
     /// When the names were last resolved, in milliseconds after `start`.
     resolved_at: AtomicU64,
     resolving: AtomicBool,
+    /// When the last resolution began. Two at once would make two of each new address.
+    resolution: tokio::sync::Mutex<Option<Instant>>,
     start: Instant,
     shards: usize,
     slots: Arc<Semaphore>,
@@ -203,6 +205,7 @@ impl Upstream {
             endpoints: ArcSwap::default(),
             resolved_at: AtomicU64::new(0),
             resolving: AtomicBool::new(false),
+            resolution: tokio::sync::Mutex::default(),
             start: Instant::now(),
             shards,
             slots: Arc::new(Semaphore::new(
@@ -288,9 +291,19 @@ impl Upstream {
         due
     }
 
+    /// Resolves all names, unless somebody else has begun to after this was called.
+    async fn resolve(&self) {
+        let asked = Instant::now();
+        let mut begun = self.resolution.lock().await;
+        if begun.is_none_or(|begun| begun < asked) {
+            *begun = Some(Instant::now());
+            self.resolve_now().await;
+        }
+    }
+
     /// Resolves all names. Addresses that stay keep their connections and their breaker; a name
     /// that does not resolve at the moment keeps the addresses it had.
-    async fn resolve(&self) {
+    async fn resolve_now(&self) {
         let before = self.endpoints.load_full();
         let mut after: Vec<Arc<Endpoint>> = Vec::new();
         for (index, origin) in self.origins.iter().enumerate() {

@@ -82,6 +82,8 @@ enum Attempt {
     Unsent(Request<EdgeBody>, SendError),
     /// The connection was an idle one and died before any answer.
     Stale(SendError),
+    /// The upstream has not begun with it: HTTP/2 says so. The connection is good.
+    Refused(SendError),
     Failed(SendError),
     /// The client's body broke off or stopped: the upstream is not to blame.
     ClientFailed(SendError),
@@ -147,6 +149,10 @@ impl Upstream {
                     copy.filter(|_| !std::mem::replace(&mut afresh, true)),
                     error,
                 ),
+                Attempt::Refused(error) => {
+                    unsent += 1;
+                    (copy.filter(|_| unsent <= MAX_UNSENT), error)
+                }
                 Attempt::Failed(error) => {
                     tried.push(endpoint);
                     let granted = repeats < options.retries && self.budget.spend();
@@ -255,6 +261,9 @@ impl Upstream {
             Exchange::Failed(error) if let Some(fault) = options.client_fault() => {
                 Attempt::ClientFailed(failed(fault, error))
             }
+            Exchange::Failed(error) if is_refused_stream(&error) => {
+                Attempt::Refused(failed(Refusal::UpstreamFailed, error))
+            }
             // An idle connection that the upstream closed just now says nothing of its health.
             Exchange::Failed(error) if reused => {
                 Attempt::Stale(failed(Refusal::UpstreamFailed, error))
@@ -302,8 +311,14 @@ impl Upstream {
         let shares = origin.protocol == connection::Protocol::H2c
             || endpoint.speaks_http2.load(Ordering::Relaxed);
         let _turn = if shares && !options.upgrade {
+            let asked = Instant::now();
             let turn = tokio::time::timeout(timeout, endpoint.opening(options.shard).lock()).await;
-            if !afresh && let Some(opened) = self.idle_sender(endpoint, options.shard).await {
+            let opened = match afresh {
+                false => self.idle_sender(endpoint, options.shard).await,
+                // What another request has opened meanwhile is new enough.
+                true => endpoint.opened_after(options.shard, asked),
+            };
+            if let Some(opened) = opened {
                 return Ok(opened);
             }
             Some(turn)
@@ -448,6 +463,14 @@ impl Drop for Probe<'_> {
     fn drop(&mut self) {
         self.0.breaker.abandoned();
     }
+}
+
+/// Whether an HTTP/2 upstream said that it has not begun with the request (RFC 9113 §8.7): a new
+/// connection is used before the upstream has told how many requests it takes at once.
+fn is_refused_stream(error: &hyper::Error) -> bool {
+    let cause =
+        std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<h2::Error>());
+    cause.is_some_and(|cause| cause.reason() == Some(h2::Reason::REFUSED_STREAM))
 }
 
 fn failed(refusal: Refusal, cause: impl std::error::Error + Send + Sync + 'static) -> SendError {

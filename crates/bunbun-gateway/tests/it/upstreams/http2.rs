@@ -89,7 +89,7 @@ fn many_requests_share_one_connection_per_worker() {
 fn an_orderly_goodbye_of_the_upstream_costs_no_get() {
     let origin = HyperOrigin::echo(None, 100);
     let gateway = Gateway::builder()
-        .config(&one_route(&[&h2c(&origin)], "", ""))
+        .config(&one_route(&[&h2c(&origin)], "", "retries = 1"))
         .start();
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -104,11 +104,13 @@ fn an_orderly_goodbye_of_the_upstream_costs_no_get() {
                 })
             })
             .collect();
-        for round in 1..=20 {
-            eventually("there are connections", || origin.connections() > round);
+        eventually("there is load", || origin.requests() > 50);
+        for _ in 0..20 {
+            let (connections, requests) = (origin.connections(), origin.requests());
             origin.say_goodbye();
-            let before = origin.requests();
-            eventually("it goes on", || origin.requests() > before + 20);
+            eventually("it goes on", || {
+                origin.connections() > connections && origin.requests() > requests + 50
+            });
         }
         stop.store(true, Ordering::Release);
         clients
