@@ -15,7 +15,7 @@ use crate::{
     error::ApiError,
 };
 
-/// A JSON body, parsed and validated.
+/// A JSON object as the body, parsed and validated.
 #[derive(Debug, Clone)]
 pub struct Json<T>(pub T);
 
@@ -45,6 +45,12 @@ where
             .await
             .map_err(|e| unreadable(e.into()))?
             .to_bytes();
+        // serde would also take an array of the members' values for an object.
+        if bytes.trim_ascii_start().first() != Some(&b'{') {
+            let message = "The body must be a JSON object.";
+            let details = json!({ "errors": [{ "pointer": "", "message": "expected an object" }] });
+            return Err(ApiError::new(Code::InvalidRequest, message).with_details(details));
+        }
         let mut json = serde_json::Deserializer::from_slice(&bytes);
         let value: T =
             serde_path_to_error::deserialize(&mut json).map_err(|error| fault(&error))?;
@@ -130,12 +136,34 @@ fn fault(error: &serde_path_to_error::Error<serde_json::Error>) -> ApiError {
             Segment::Unknown => Ok(()),
         };
     }
-    let message = error.inner().to_string();
+    let message = in_terms_of_json(error.inner().to_string());
     ApiError::new(
         Code::InvalidRequest,
         format!("The body cannot be used: {message}."),
     )
     .with_details(json!({ "errors": [{ "pointer": pointer, "message": message }] }))
+}
+
+/// serde names what it expected by the names of Rust's types.
+fn in_terms_of_json(message: String) -> String {
+    const EXPECTED: &str = ", expected ";
+    // The last one: what stands before it may be the caller's own text.
+    let Some(at) = message.rfind(EXPECTED) else {
+        return message;
+    };
+    let (before, expected) = message.split_at(at + EXPECTED.len());
+    let (first, rest) = expected.split_once(' ').unwrap_or((expected, ""));
+    let (name, rest) = match first {
+        "struct" => (
+            "an object",
+            rest.split_once(' ').map_or("", |(_, rest)| rest),
+        ),
+        "u8" | "u16" | "u32" | "u64" | "usize" => ("a non-negative integer", rest),
+        "i8" | "i16" | "i32" | "i64" | "isize" => ("an integer", rest),
+        "f32" | "f64" => ("a number", rest),
+        _ => return message,
+    };
+    format!("{before}{name} {rest}").trim_end().to_owned()
 }
 
 fn unreadable(error: BoxError) -> ApiError {

@@ -15,7 +15,9 @@ says everything that is wrong, at once.
 
 Durations are written `500ms`, `30s`, `5m`, `2h`; a bare number is seconds. Lists are comma separated in
 the environment and arrays in the file. `bunbun dev` generates every secret that is missing and keeps it
-in `DATA_DIR/bunbun.env`; `bunbun serve` refuses to start without.
+in `DATA_DIR/bunbun.env`; `bunbun serve` refuses to start without. `bunbun dev` listens on 127.0.0.1
+unless `HOST` or `--host` says otherwise. A `.env` file is not read: `set -a; . ./.env; set +a` puts it
+into the environment.
 
 ```toml
 [server]

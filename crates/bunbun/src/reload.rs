@@ -3,6 +3,7 @@
 //! and says why.
 
 use std::{
+    io::ErrorKind,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
@@ -47,6 +48,7 @@ impl Reload {
     async fn watch(self, mut hangup: Option<Signal>) {
         let mut seen = self.times();
         let mut changing = None;
+        let mut had_content = !self.sources.file.is_empty();
         loop {
             let signalled = async {
                 match &mut hangup {
@@ -72,8 +74,11 @@ impl Reload {
                 }
             }
             changing = None;
-            match self.reload() {
-                Ok(routes) => tracing::info!(routes, "configuration reloaded"),
+            match self.reload(had_content) {
+                Ok((routes, has_content)) => {
+                    had_content = has_content;
+                    tracing::info!(routes, "configuration reloaded");
+                }
                 Err(failure) => {
                     tracing::error!(error = %failure, "the configuration was not reloaded; the old one stays");
                 }
@@ -81,9 +86,12 @@ impl Reload {
         }
     }
 
-    fn reload(&self) -> Result<usize, Failure> {
+    /// The number of routes now in force, and whether the file has any content.
+    fn reload(&self, had_content: bool) -> Result<(usize, bool), Failure> {
+        let file = self.read_file(had_content)?;
+        let has_content = !file.is_empty();
         let sources = Sources {
-            file: config::read_file(&self.file)?,
+            file,
             ..self.sources.clone()
         };
         if without_live_settings(&sources.file) != without_live_settings(&self.sources.file) {
@@ -104,7 +112,30 @@ impl Reload {
             })?;
         }
         self.edge.swap(snapshot);
-        Ok(routes)
+        Ok((routes, has_content))
+    }
+
+    /// The file. Where it had content, its being gone or empty is an accident (a volume that is
+    /// not mounted, a copy that has just begun) and not the wish to have no routes.
+    fn read_file(&self, had_content: bool) -> Result<toml::Table, Failure> {
+        let name = self.file.display();
+        let text = match std::fs::read_to_string(&self.file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound && !had_content => String::new(),
+            Err(error) => {
+                let hint = "put it back; to have no routes of your own, leave a comment in it";
+                return Err(Failure::because(
+                    format!("{name} cannot be read"),
+                    &error,
+                    hint,
+                ));
+            }
+        };
+        if had_content && text.trim().is_empty() {
+            let hint = "to have no routes of your own, leave a comment in it";
+            return Err(Failure::new(format!("{name} is empty"), hint));
+        }
+        Ok(config::parse_file(&self.file, &text)?)
     }
 
     fn times(&self) -> Vec<Option<(SystemTime, u64)>> {

@@ -129,7 +129,8 @@ impl HealthConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BreakerConfig {
-    /// Consecutive failures (refused, cut, timed out) that open it.
+    /// Consecutive failures to connect that open it. What happens on an open connection does not
+    /// count: one bad request must not close a service to everyone.
     pub failures: u32,
     /// How long it stays open before one probe request.
     pub open_for: HumanDuration,

@@ -3,6 +3,7 @@
 
 pub mod duration;
 pub mod gateway;
+mod gateway_reader;
 mod reader;
 pub mod settings;
 
@@ -211,7 +212,7 @@ impl Config {
             dashboard: read_dashboard(&mut reader),
             backups_url: reader.text("backups.url"),
             telemetry: read_telemetry(&mut reader),
-            gateway: read_gateway(&mut reader, &sources.file),
+            gateway: gateway_reader::read(&mut reader, &sources.file),
         };
         if reader.faults.is_empty() {
             Ok(config)
@@ -231,12 +232,25 @@ pub fn read_file(path: &Path) -> Result<toml::Table, Faults> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(toml::Table::new()),
         Err(error) => return Err(file_fault(path, error.to_string())),
     };
-    text.parse()
-        .map_err(|error: toml::de::Error| file_fault(path, error.to_string().trim().to_owned()))
+    parse_file(path, &text)
+}
+
+/// Parses the text of `bunbun.toml`; `path` is for messages.
+///
+/// # Errors
+/// One fault that says where the text is no TOML.
+pub fn parse_file(path: &Path, text: &str) -> Result<toml::Table, Faults> {
+    text.parse().map_err(|error: toml::de::Error| {
+        // The error's own text shows the line, which may hold a secret.
+        let before = error.span().and_then(|span| text.get(..span.start));
+        let line = before.map_or(1, |text| text.matches('\n').count() + 1);
+        let message = error.message().lines().next().unwrap_or_default();
+        file_fault(path, format!("line {line}: {message}"))
+    })
 }
 
 fn file_fault(path: &Path, problem: String) -> Faults {
-    let hint = "the file must be readable TOML".to_owned();
+    let hint = "write readable TOML: NAME = VALUE lines below [section] lines".to_owned();
     Faults(vec![Fault {
         at: path.display().to_string(),
         problem,
@@ -277,7 +291,7 @@ fn read_server(r: &mut Reader<'_>) -> ServerConfig {
             let hint = "an origin is scheme://host[:port] without a path or trailing slash";
             r.fault(
                 "server.allowed_origins",
-                format!("'{origin}' is no origin"),
+                format!("'{}' is no origin", reader::shown(origin)),
                 hint,
             );
         }
@@ -398,7 +412,7 @@ fn read_jwks(r: &mut Reader<'_>, text: String) -> Option<String> {
                 r.fault(
                     "keys.jwks",
                     format!("'{text}' cannot be read: {error}"),
-                    "give a path or the JSON itself",
+                    "give the path of a file that is there, or the JSON itself",
                 );
                 return None;
             }
@@ -424,8 +438,8 @@ fn read_services(r: &mut Reader<'_>) -> ServicesConfig {
             if !matches!(url.scheme(), "http" | "https" | "h2c") || !url.has_host() {
                 r.fault(
                     path,
-                    format!("'{url}' is no service URL"),
-                    "use http://, https:// or h2c://",
+                    format!("'{}' is no service URL", reader::shown(url.as_str())),
+                    "write for example http://10.0.0.5:8080, with http://, https:// or h2c://",
                 );
             }
         }
@@ -462,26 +476,6 @@ fn read_telemetry(r: &mut Reader<'_>) -> TelemetryConfig {
         metrics_open: r.or_default("telemetry.metrics_open"),
         otlp_endpoint: r.value("telemetry.otlp_endpoint"),
         sentry_dsn: r.secret("telemetry.sentry_dsn"),
-    }
-}
-
-fn read_gateway(r: &mut Reader<'_>, file: &toml::Table) -> GatewayConfig {
-    let Some(section) = file.get("gateway") else {
-        return GatewayConfig::default();
-    };
-    match serde_path_to_error::deserialize(section.clone()) {
-        Ok(gateway) => gateway,
-        Err(error) => {
-            let text = error.inner().to_string();
-            // The rest repeats the path.
-            let problem = text.lines().next().unwrap_or_default().to_owned();
-            r.fault(
-                &format!("gateway.{}", error.path()),
-                problem,
-                "see docs/gateway.md",
-            );
-            GatewayConfig::default()
-        }
     }
 }
 

@@ -1,10 +1,16 @@
 //! Reads settings out of their layers and collects every fault instead of stopping at the first.
 
-use std::{collections::HashMap, fmt, str::FromStr};
+use std::{collections::HashMap, fmt, net::IpAddr, str::FromStr};
 
+use ipnet::IpNet;
 use secrecy::SecretString;
+use url::Url;
 
-use super::settings::{self, SETTINGS};
+use super::{
+    HumanDuration, LogFormat,
+    settings::{self, SETTINGS},
+};
+use crate::secret;
 
 /// Where settings come from, lowest layer first: file, environment, flags.
 #[derive(Debug, Clone, Default)]
@@ -74,6 +80,46 @@ impl fmt::Display for Faults {
     }
 }
 
+/// A type of settings, with how its values are written.
+pub(super) trait Written: FromStr {
+    /// What to write, for a hint.
+    const WRITE: &'static str;
+}
+
+macro_rules! written {
+    ($($kind:ty: $text:literal,)*) => {
+        $(impl Written for $kind {
+            const WRITE: &'static str = $text;
+        })*
+    };
+}
+
+written! {
+    u16: "write a number from 0 to 65535",
+    usize: "write a whole number, 0 or more",
+    u64: "write a whole number, 0 or more",
+    bool: "write true or false",
+    String: "write a text",
+    IpAddr: "write an IP address, for example 0.0.0.0, 127.0.0.1 or ::",
+    IpNet: "write networks with their length, for example 10.0.0.0/8 or 192.168.1.5/32",
+    Url: "write a URL, for example http://10.0.0.5:8080",
+    HumanDuration: "write for example 500ms, 30s, 5m or 2h",
+    LogFormat: "write json, pretty or auto",
+}
+
+/// A value for messages: a URL's password does not show, and where it cannot be told apart
+/// nothing does.
+pub(super) fn shown(text: &str) -> String {
+    if text.contains('@') && !text.contains("://") {
+        // `user:password@host` parses as a URL of the scheme `user`.
+        "***".to_owned()
+    } else if text.contains("://") || text.contains('?') {
+        secret::redact_url(text)
+    } else {
+        text.to_owned()
+    }
+}
+
 /// Reads typed values and keeps the faults.
 pub(super) struct Reader<'s> {
     sources: &'s Sources,
@@ -109,7 +155,8 @@ impl<'s> Reader<'s> {
             None => match lookup(&self.sources.file, path).map(as_text) {
                 Some(Some(text)) => Some(text),
                 Some(None) => {
-                    self.fault(path, "has a value of the wrong type", setting.doc);
+                    let hint = "write a text, a number, true or false, or a list of texts";
+                    self.fault(path, "has a value of the wrong type", hint);
                     None
                 }
                 None => None,
@@ -126,7 +173,7 @@ impl<'s> Reader<'s> {
     }
 
     /// A typed value; a fault and `None` where the text does not parse.
-    pub(super) fn value<T: FromStr>(&mut self, path: &'static str) -> Option<T> {
+    pub(super) fn value<T: Written>(&mut self, path: &'static str) -> Option<T> {
         let text = self.text(path)?;
         if let Ok(value) = text.parse() {
             return Some(value);
@@ -135,14 +182,14 @@ impl<'s> Reader<'s> {
         let shown = if setting.secret {
             "the value".to_owned()
         } else {
-            format!("'{text}'")
+            format!("'{}'", shown(&text))
         };
-        self.fault(path, format!("{shown} cannot be used"), setting.doc);
+        self.fault(path, format!("{shown} cannot be used"), T::WRITE);
         None
     }
 
     /// A typed value of a setting that has a default.
-    pub(super) fn or_default<T: FromStr>(&mut self, path: &'static str) -> T {
+    pub(super) fn or_default<T: Written>(&mut self, path: &'static str) -> T {
         self.value(path).unwrap_or_else(|| {
             let default = settings::find(path)
                 .expect("only registered settings are read")
@@ -154,7 +201,7 @@ impl<'s> Reader<'s> {
     }
 
     /// A comma separated list.
-    pub(super) fn list<T: FromStr>(&mut self, path: &'static str) -> Vec<T> {
+    pub(super) fn list<T: Written>(&mut self, path: &'static str) -> Vec<T> {
         let text = self.text(path).unwrap_or_default();
         let mut values = Vec::new();
         for item in text
@@ -165,8 +212,13 @@ impl<'s> Reader<'s> {
             match item.parse() {
                 Ok(value) => values.push(value),
                 Err(_) => {
-                    let doc = settings::find(path).map_or("", |s| s.doc);
-                    self.fault(path, format!("'{item}' cannot be used"), doc);
+                    // A password with a comma in it makes pieces that look harmless.
+                    let shown = if text.contains('@') {
+                        shown(&text)
+                    } else {
+                        shown(item)
+                    };
+                    self.fault(path, format!("'{shown}' cannot be used"), T::WRITE);
                 }
             }
         }
@@ -229,4 +281,24 @@ fn nearest(path: &str) -> Option<&'static str> {
         .max()
         .filter(|(shared, _)| *shared > path.find('.').unwrap_or(0) + 2)
         .map(|(_, path)| path)
+}
+
+/// The name that someone meant who wrote `name`: at least its first three letters, or all but one.
+pub(super) fn nearest_of<'n>(name: &str, names: &[&'n str]) -> Option<&'n str> {
+    let shared = |a: &str| {
+        a.bytes()
+            .zip(name.bytes())
+            .take_while(|(x, y)| x == y)
+            .count()
+    };
+    let shared_end = |a: &str| {
+        let ends = a.bytes().rev().zip(name.bytes().rev());
+        ends.take_while(|(x, y)| x == y).count()
+    };
+    names
+        .iter()
+        .map(|known| (shared(known) + shared_end(known), *known))
+        .max()
+        .filter(|(same, _)| *same >= 3)
+        .map(|(_, known)| known)
 }

@@ -126,3 +126,111 @@ fn settings_are_unique() {
         }
     }
 }
+
+fn faults(file: &str, env: &[(&str, &str)]) -> String {
+    load(file, env).expect_err("faults").to_string()
+}
+
+#[test]
+fn hints_say_what_to_write() {
+    let env = [
+        ("PORT", "99999"),
+        ("DRAIN_TIMEOUT", "soon"),
+        ("TRUSTED_PROXIES", "10.0.0.0/99"),
+        ("PUBLIC_URL", "nowhere"),
+        ("ACCESS_LOG", "maybe"),
+    ];
+    let text = faults("", &env);
+    for part in [
+        "from 0 to 65535",
+        "500ms, 30s, 5m or 2h",
+        "10.0.0.0/8",
+        "http://10.0.0.5:8080",
+        "true or false",
+    ] {
+        assert!(text.contains(part), "{part} is missing in\n{text}");
+    }
+}
+
+#[test]
+fn passwords_in_urls_are_never_shown() {
+    for url in [
+        "http://user:hunter2@h:99999",
+        "http://user:hunter2,x@h",
+        "http://user:x,hunter2@h",
+        "ftp://user:hunter2@h",
+        "user:hunter2@h",
+        "http://h:99999?password=hunter2",
+    ] {
+        let file = format!("[gateway.upstreams.a]\nurls = ['{url}']\n");
+        let wrong = format!("[gateway.upstreams.a]\nurls = '{url}'\n");
+        let env = [
+            ("POSTGREST_URL", url),
+            ("PUBLIC_URL", "http://user:hunter2@h:99999"),
+            ("ALLOWED_ORIGINS", url),
+        ];
+        for file in [file, wrong] {
+            let text = faults(&file, &env);
+            assert!(!text.contains("hunter2"), "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_is_no_toml_is_told_by_line_without_its_content() {
+    let text = super::parse_file("b.toml".as_ref(), "[keys]\njwt_secret = 'hunter2\n")
+        .expect_err("a fault")
+        .to_string();
+    assert!(text.contains("b.toml: line 2: "), "{text}");
+    assert!(!text.contains("hunter2"), "{text}");
+}
+
+const FAULTY: &str = "
+[gateway]
+dialect = 'nginx'
+rooutes = 1
+[gateway.rate_limits.a]
+limit = 'many'
+window = 'soon'
+[gateway.upstreams.b]
+url = ['http://a']
+[gateway.upstreams.c]
+urls = ['a:b']
+[[gateway.routes]]
+name = 'one'
+path = 1
+acess = 'open'
+access = 'all'
+first_byte_timeout = 'soon'
+allow_ips = ['x']
+[[gateway.routes]]
+path = '/two'
+respond = { status = 'x' }
+[[gateway.routes]]
+name = 'one'
+path = '/three'
+";
+
+#[test]
+fn every_fault_of_the_gateway_is_told_at_its_place() {
+    let text = faults(FAULTY, &[]);
+    for part in [
+        "gateway.dialect: unknown variant `nginx`\n    hint: write one of: kong2, kong3, envoy",
+        "gateway.rooutes: is no setting\n    hint: did you mean gateway.routes?",
+        "gateway.rate_limits.a.limit: ",
+        "gateway.rate_limits.a.window: is no duration\n    hint: write window = \"30s\"",
+        "gateway.upstreams.b.url: is no setting\n    hint: did you mean urls?",
+        "gateway.upstreams.c.urls[0]: ",
+        "gateway.routes[0] 'one'.path: invalid type",
+        "gateway.routes[0] 'one'.acess: is no setting\n    hint: did you mean access?",
+        "gateway.routes[0] 'one'.access: unknown variant `all`\n    hint: write one of: open, ",
+        "gateway.routes[0] 'one'.first_byte_timeout: is no duration",
+        "gateway.routes[0] 'one'.allow_ips[0]: ",
+        "gateway.routes[1].respond.status: ",
+        "gateway.routes[1]: has no name\n    hint: write name = \"blog\"",
+        "gateway.routes[2] 'one': another route has this name: gateway.routes[0]",
+    ] {
+        assert!(text.contains(part), "{part} is missing in\n{text}");
+    }
+    assert!(!text.contains("docs/"), "{text}");
+}

@@ -13,9 +13,17 @@ pub type Source = Box<dyn StdError + Send + Sync>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// PostgreSQL cannot be reached, is shutting down, or has no free connection.
+    /// PostgreSQL cannot be reached or is shutting down.
     #[error("PostgreSQL is not available")]
     Unavailable(#[source] Source),
+    /// All connections of the pool are in use; PostgreSQL itself may be well.
+    #[error("no free connection: {in_use} of {size} are in use")]
+    Exhausted {
+        /// Connections in use.
+        in_use: usize,
+        /// Most connections in use at once.
+        size: usize,
+    },
     /// PostgreSQL refused the user's statement.
     #[error("PostgreSQL refused the statement: {0}")]
     Sql(Box<SqlError>),
@@ -208,7 +216,7 @@ impl Error {
 impl Classify for Error {
     fn code(&self) -> Code {
         match self {
-            Self::Unavailable(_) => Code::DatabaseUnavailable,
+            Self::Unavailable(_) | Self::Exhausted { .. } => Code::DatabaseUnavailable,
             Self::Sql(_) => Code::SqlError,
             Self::StatementTimeout => Code::StatementTimeout,
             Self::Invalid { .. } => Code::InvalidRequest,
@@ -219,6 +227,9 @@ impl Classify for Error {
     fn public_message(&self) -> Option<Cow<'_, str>> {
         match self {
             Self::Unavailable(_) => Some("The database is not available at the moment.".into()),
+            Self::Exhausted { in_use, size } => {
+                Some(format!("No free connection: {in_use} of {size} are in use.").into())
+            }
             Self::Sql(error) => Some(error.message.as_str().into()),
             Self::StatementTimeout => {
                 Some("The statement ran longer than its timeout and was cancelled.".into())
@@ -237,6 +248,7 @@ impl Classify for Error {
     }
 
     fn retry_after(&self) -> Option<Duration> {
-        matches!(self, Self::Unavailable(_)).then(|| Duration::from_secs(2))
+        matches!(self, Self::Unavailable(_) | Self::Exhausted { .. })
+            .then(|| Duration::from_secs(2))
     }
 }

@@ -2,9 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use tokio_postgres::{Client, SimpleQueryMessage};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
 use super::{
     error::Error,
     pool::{Pool, Status},
+    target::Target,
 };
 
 /// PostgreSQL answered.
@@ -18,26 +22,70 @@ pub struct Health {
     pub pool: Status,
 }
 
-/// Asks PostgreSQL for its version.
+/// Asks PostgreSQL for its version, on a connection of its own: it does not wait for the pool's.
+/// Of several checks at once one asks after the other.
 ///
 /// # Errors
 /// [`Error::Unavailable`] when it does not answer within `limit`.
 pub async fn check(pool: &Pool, limit: Duration) -> Result<Health, Error> {
-    let work = async {
-        let client = pool.get().await?;
-        let started = Instant::now();
-        let row = client
-            .query_one("select version()", &[])
-            .await
-            .map_err(Error::from_own_statement)?;
-        let latency = started.elapsed();
-        Ok(Health {
-            latency,
-            version: row.get(0),
-            pool: pool.status(),
-        })
-    };
-    tokio::time::timeout(limit, work)
+    tokio::time::timeout(limit, ask(pool))
         .await
         .map_err(|_| Error::unavailable("PostgreSQL did not answer in time"))?
+}
+
+async fn ask(pool: &Pool) -> Result<Health, Error> {
+    let mut kept = pool.probe().lock().await;
+    // Taken out: a check that fails or is given up closes the connection.
+    if let Some(client) = kept.take()
+        && let Ok((latency, version)) = version(&client).await
+    {
+        *kept = Some(client);
+        return Ok(health(pool, latency, version));
+    }
+    // None, or one of before a restart of PostgreSQL.
+    let client = connect(pool.target()).await?;
+    let (latency, version) = version(&client).await?;
+    *kept = Some(client);
+    Ok(health(pool, latency, version))
+}
+
+fn health(pool: &Pool, latency: Duration, version: String) -> Health {
+    Health {
+        latency,
+        version,
+        pool: pool.status(),
+    }
+}
+
+async fn version(client: &Client) -> Result<(Duration, String), Error> {
+    let started = Instant::now();
+    // Not prepared: one round trip, and nothing is left in the session.
+    let messages = client
+        .simple_query("select version()")
+        .await
+        .map_err(Error::from_own_statement)?;
+    let latency = started.elapsed();
+    messages
+        .iter()
+        .find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+            _ => None,
+        })
+        .map(|version| (latency, version))
+        .ok_or_else(|| Error::internal("version() returned no row"))
+}
+
+async fn connect(target: &Target) -> Result<Client, Error> {
+    let (client, connection) = target
+        .config
+        .connect(MakeRustlsConnect::new(target.tls.clone()))
+        .await
+        .map_err(Error::unavailable)?;
+    bunbun_core::task::spawn("health-connection", async move {
+        if let Err(error) = connection.await {
+            let cause = bunbun_core::error::chain(&error);
+            tracing::debug!(cause, "the connection of health checks was lost");
+        }
+    });
+    Ok(client)
 }

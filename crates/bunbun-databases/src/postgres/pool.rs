@@ -3,7 +3,8 @@
 //! Two kinds of connection live under one limit: [`Client`]s (`tokio-postgres`, for statements of
 //! ours and for scripts) and the query connections of [`super::query`], which speak the protocol
 //! themselves. A permit is taken before either, so `size` bounds the work in hand, and the number
-//! of those who wait for a permit is bounded too.
+//! of those who wait for a permit is bounded too. One more connection, outside of the limit, is
+//! kept for [`super::health`]: a busy pool is not a dead database.
 
 use std::{
     fmt,
@@ -89,6 +90,8 @@ struct Inner {
     /// One migration of this process at a time, so that those who wait for PostgreSQL's advisory
     /// lock do not hold the connections that queries need.
     migrating: tokio::sync::Mutex<()>,
+    /// The connection of health checks, between two of them.
+    probe: tokio::sync::Mutex<Option<tokio_postgres::Client>>,
 }
 
 impl fmt::Debug for Pool {
@@ -137,6 +140,7 @@ impl Pool {
                 ..config.clone()
             },
             migrating: tokio::sync::Mutex::new(()),
+            probe: tokio::sync::Mutex::new(None),
         })))
     }
 
@@ -146,7 +150,8 @@ impl Pool {
     /// [`Client::close`] afterwards, or reset the session.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when none is free in time or PostgreSQL cannot be reached.
+    /// [`Error::Exhausted`] when none is free in time, [`Error::Unavailable`] when PostgreSQL cannot
+    /// be reached.
     pub async fn get(&self) -> Result<Client, Error> {
         let permit = self.permit().await?;
         let status = self.0.clients.status();
@@ -231,15 +236,25 @@ impl Pool {
         &self.0.migrating
     }
 
+    /// The connection of health checks; who holds it takes it out and puts it back if it is well.
+    pub(crate) fn probe(&self) -> &tokio::sync::Mutex<Option<tokio_postgres::Client>> {
+        &self.0.probe
+    }
+
     pub(crate) async fn permit(&self) -> Result<Permit, Error> {
         let permits = Arc::clone(&self.0.permits);
         if let Ok(permit) = Arc::clone(&permits).try_acquire_owned() {
             return Ok(Permit(permit));
         }
-        let waiting = Waiting::enter(&self.0.waiting, self.0.config.max_waiting)?;
+        let exhausted = || Error::Exhausted {
+            in_use: self.0.config.size,
+            size: self.0.config.size,
+        };
+        let waiting =
+            Waiting::enter(&self.0.waiting, self.0.config.max_waiting).ok_or_else(exhausted)?;
         let permit = tokio::time::timeout(self.0.config.wait_timeout, permits.acquire_owned())
             .await
-            .map_err(|_| Error::unavailable("no connection became free in time"))?
+            .map_err(|_| exhausted())?
             .map_err(Error::internal)?;
         drop(waiting);
         Ok(Permit(permit))
@@ -268,12 +283,9 @@ impl Drop for Opened {
 struct Waiting<'a>(&'a AtomicUsize);
 
 impl<'a> Waiting<'a> {
-    fn enter(count: &'a AtomicUsize, limit: usize) -> Result<Self, Error> {
+    fn enter(count: &'a AtomicUsize, limit: usize) -> Option<Self> {
         let waiting = Self(count);
-        if count.fetch_add(1, Ordering::Relaxed) >= limit {
-            return Err(Error::unavailable("too many callers wait for a connection"));
-        }
-        Ok(waiting)
+        (count.fetch_add(1, Ordering::Relaxed) < limit).then_some(waiting)
     }
 }
 

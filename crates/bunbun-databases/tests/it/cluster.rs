@@ -1,6 +1,10 @@
 //! Tests of `postgres::cluster`: real server processes in directories of their own.
 
-use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    time::{Duration, Instant},
+};
 
 use bunbun_databases::postgres::cluster::{Binaries, Cluster, ClusterConfig, ClusterError};
 use secrecy::ExposeSecret;
@@ -162,13 +166,82 @@ async fn a_stale_pid_file_and_an_unfinished_initdb_do_not_stop_a_start() {
     assert!(!unfinished.exists());
     let process = cluster.process_id();
     // SIGKILL leaves postmaster.pid behind.
+    kill(process);
+    cluster.detach();
+    let cluster = start_patiently(&directory).await;
+    assert_ne!(cluster.process_id(), process);
+    cluster.stop(STOP).await.expect("it stops");
+}
+
+fn kill(process: u32) {
     let killed = std::process::Command::new("kill")
         .args(["-9", &process.to_string()])
         .status();
     assert!(killed.expect("kill runs").success());
+}
+
+#[tokio::test]
+async fn a_killed_server_is_noticed_and_started_again_on_its_port() {
+    let Some(directory) = directory() else { return };
+    let mut cluster = Cluster::start(config(&directory)).await.expect("it starts");
+    let port = cluster.port();
+    for is_child in [true, false] {
+        assert_eq!(cluster.was_adopted(), !is_child);
+        // A session, so that the killed server leaves a child behind for a moment.
+        let _session = connect(&cluster).await;
+        kill(cluster.process_id());
+        let status = tokio::time::timeout(Duration::from_secs(10), cluster.exited()).await;
+        assert_eq!(status.expect("it is noticed").is_some(), is_child);
+        cluster.restart().await.expect("it starts again");
+        assert_eq!(cluster.port(), port);
+        connect(&cluster).await;
+        if is_child {
+            cluster.detach();
+            cluster = Cluster::start(config(&directory)).await.expect("adopted");
+        }
+    }
+    cluster.stop(STOP).await.expect("it stops");
+}
+
+#[tokio::test]
+async fn a_server_that_is_dead_is_stopped_at_once() {
+    let Some(directory) = directory() else { return };
+    let cluster = Cluster::start(config(&directory)).await.expect("it starts");
+    kill(cluster.process_id());
+    let begun = Instant::now();
+    cluster.stop(STOP).await.expect("there is nothing to stop");
+    assert!(begun.elapsed() < Duration::from_secs(5), "it waited");
+}
+
+#[tokio::test]
+async fn a_restart_that_is_given_up_leaves_no_server_behind() {
+    let Some(directory) = directory() else { return };
+    let mut cluster = Cluster::start(config(&directory)).await.expect("it starts");
+    kill(cluster.process_id());
+    cluster.exited().await;
+    let given_up = tokio::time::timeout(Duration::from_millis(1), cluster.restart()).await;
+    assert!(given_up.is_err(), "no server starts that fast");
+    let process = cluster.process_id();
+    cluster.stop(STOP).await.expect("it stops");
+    assert!(!std::path::Path::new(&format!("/proc/{process}")).exists());
+}
+
+#[tokio::test]
+async fn the_log_is_for_the_server_only() {
+    let Some(directory) = directory() else { return };
+    let mode = |path: &std::path::Path| {
+        let metadata = fs::metadata(path).expect("it is there");
+        (metadata.permissions().mode() & 0o777, metadata.uid())
+    };
+    let cluster = Cluster::start(config(&directory)).await.expect("it starts");
+    let log = cluster.log_file();
+    let (_, account) = mode(&directory.path().join("data"));
+    assert_eq!(mode(&log), (0o600, account));
     cluster.detach();
-    let cluster = start_patiently(&directory).await;
-    assert_ne!(cluster.process_id(), process);
+    // As an older version left it.
+    fs::set_permissions(&log, fs::Permissions::from_mode(0o644)).expect("ours");
+    let cluster = Cluster::start(config(&directory)).await.expect("adopted");
+    assert_eq!(mode(&log), (0o600, account));
     cluster.stop(STOP).await.expect("it stops");
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bunbun_core::{Classify, Code};
 use bunbun_databases::postgres::{
+    health,
     pool::{Pool, PoolConfig},
     query::{Request, run},
 };
@@ -46,8 +47,26 @@ async fn an_exhausted_pool_is_unavailable_after_a_bounded_wait() {
         let error = refused.expect_err("the pool is exhausted");
         assert_eq!(error.code(), Code::DatabaseUnavailable);
         assert!(error.retry_after().is_some());
+        assert_eq!(
+            error.public_message().expect("one"),
+            "No free connection: 1 of 1 are in use."
+        );
     }
     assert_eq!(pool.status().waiting, 0);
+    // PostgreSQL itself is well, and one connection is enough to tell it, again and again.
+    for _ in 0..3 {
+        let health = health::check(&pool, Duration::from_secs(10)).await;
+        assert_eq!(health.expect("it answers").pool.in_use, 1);
+    }
+    let sessions = "select count(*) from pg_stat_activity where datname = current_database()";
+    let row = held.query_one(sessions, &[]).await.expect("an answer");
+    assert_eq!(row.get::<_, i64>(0), 2);
+    // A lost one is replaced.
+    let end = "select pg_terminate_backend(pid, 5000) from pg_stat_activity \
+               where datname = current_database() and pid <> pg_backend_pid()";
+    held.query(end, &[]).await.expect("an answer");
+    let health = health::check(&pool, Duration::from_secs(10)).await;
+    health.expect("it answers");
     drop(held);
     pool.get().await.expect("free again");
 }

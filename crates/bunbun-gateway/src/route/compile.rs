@@ -43,6 +43,7 @@ pub struct Environment {
 pub fn compile(user: &GatewayConfig, environment: &Environment) -> Result<RouteTable, Faults> {
     let config = super::profile::with(user);
     let mut compiler = Compiler {
+        user,
         config: &config,
         environment,
         faults: Vec::new(),
@@ -55,7 +56,11 @@ pub fn compile(user: &GatewayConfig, environment: &Environment) -> Result<RouteT
             .iter()
             .any(|other| other.name == route.name)
         {
-            compiler.fault(route, "another route has this name".to_owned());
+            compiler.fault(
+                route,
+                "another route has this name".to_owned(),
+                "give each route a name of its own",
+            );
         }
         if let Some(route) = compiler.compile_route(route) {
             routes.push(Arc::new(route));
@@ -69,6 +74,7 @@ pub fn compile(user: &GatewayConfig, environment: &Environment) -> Result<RouteT
 }
 
 struct Compiler<'c> {
+    user: &'c GatewayConfig,
     config: &'c GatewayConfig,
     environment: &'c Environment,
     faults: Vec<Fault>,
@@ -76,12 +82,18 @@ struct Compiler<'c> {
 }
 
 impl Compiler<'_> {
-    fn fault(&mut self, route: &RouteConfig, problem: String) {
-        let at = format!("gateway.routes '{}'", route.name);
+    /// `hint` says what to write. The index is that of the user's list, from 0.
+    fn fault(&mut self, route: &RouteConfig, problem: String, hint: impl Into<String>) {
+        let index = self
+            .user
+            .routes
+            .iter()
+            .position(|other| other.name == route.name);
+        let index = index.map(|index| format!("[{index}]")).unwrap_or_default();
         self.faults.push(Fault {
-            at,
+            at: format!("gateway.routes{index} '{}'", route.name),
             problem,
-            hint: "see docs/gateway.md".to_owned(),
+            hint: hint.into(),
         });
     }
 
@@ -99,7 +111,8 @@ impl Compiler<'_> {
                 Err(error) => self.faults.push(Fault {
                     at: format!("gateway.upstreams.{name}"),
                     problem: error.problem,
-                    hint: "see docs/gateway.md".to_owned(),
+                    hint: "urls = [\"http://10.0.0.5:8080\"]; ca_file names a readable PEM file"
+                        .to_owned(),
                 }),
             }
         }
@@ -120,7 +133,11 @@ impl Compiler<'_> {
                 |text| match Method::from_bytes(text.to_ascii_uppercase().as_bytes()) {
                     Ok(method) => Some(method),
                     Err(_) => {
-                        self.fault(config, format!("'{text}' is no method"));
+                        self.fault(
+                            config,
+                            format!("'{text}' is no method"),
+                            "write for example methods = [\"GET\", \"POST\"]",
+                        );
                         None
                     }
                 },
@@ -130,7 +147,11 @@ impl Compiler<'_> {
         let mut rules = |rules| match Rules::parse(rules) {
             Ok(rules) => rules,
             Err(problem) => {
-                self.fault(config, problem);
+                self.fault(
+                    config,
+                    problem,
+                    "write for example { set = { X-Site = \"blog\" }, remove = [\"X-Debug\"] }",
+                );
                 Rules::default()
             }
         };
@@ -189,6 +210,7 @@ impl Compiler<'_> {
             self.fault(
                 config,
                 "a route needs a name of at most 100 characters".to_owned(),
+                "write for example name = \"blog\"",
             );
         }
         let normal = crate::path::normalise(&config.path);
@@ -199,18 +221,21 @@ impl Compiler<'_> {
                     "path '{}' is not a normal path beginning with '/'",
                     config.path
                 ),
+                "write for example path = \"/blog\", without . and .. and needless escapes",
             );
         }
         if !config.rewrite.starts_with('/') {
             self.fault(
                 config,
                 format!("rewrite '{}' does not begin with '/'", config.rewrite),
+                "write for example rewrite = \"/\"",
             );
         }
         if config.preserve_host && config.host.is_some() {
             self.fault(
                 config,
                 "host and preserve_host exclude one another".to_owned(),
+                "keep one of them",
             );
         }
     }
@@ -226,6 +251,7 @@ impl Compiler<'_> {
             self.fault(
                 config,
                 "needs exactly one of slot, upstream, split and respond".to_owned(),
+                "write for example upstream = \"blog\" and nothing else of these",
             );
             return None;
         }
@@ -237,6 +263,7 @@ impl Compiler<'_> {
                         "no slot '{name}': there are {}",
                         crate::slot::NAMES.join(" ")
                     ),
+                    "write one of these as slot; your own services are upstreams",
                 );
                 return None;
             };
@@ -254,6 +281,7 @@ impl Compiler<'_> {
                 self.fault(
                     config,
                     "respond has an impossible status or content_type".to_owned(),
+                    "write for example respond = { status = 200, body = \"hello\" }",
                 );
                 return None;
             };
@@ -275,6 +303,7 @@ impl Compiler<'_> {
             self.fault(
                 config,
                 format!("the shares of the split add up to {end}, not 100"),
+                "change percent of its sides until they do",
             );
             return None;
         }
@@ -286,8 +315,7 @@ impl Compiler<'_> {
         if found.is_none() && !self.config.upstreams.contains_key(name) {
             self.fault(
                 config,
-                format!("no upstream '{name}' in [gateway.upstreams]"),
-            );
+                format!("no upstream '{name}' in [gateway.upstreams]"), format!("write [gateway.upstreams.{name}] with urls = [\"http://10.0.0.5:8080\"], or name one that is there"));
         }
         found
     }
@@ -297,14 +325,17 @@ impl Compiler<'_> {
         let Some(limit) = self.config.rate_limits.get(name) else {
             self.fault(
                 config,
-                format!("no policy '{name}' in [gateway.rate_limits]"),
-            );
+                format!("no policy '{name}' in [gateway.rate_limits]"), format!("write [gateway.rate_limits.{name}] with limit = 600 and window = \"1m\", or name one that is there"));
             return None;
         };
         match self.environment.limits.policy(name, limit) {
             Ok(policy) => Some(policy),
             Err(problem) => {
-                self.fault(config, format!("policy '{name}': {problem}"));
+                self.fault(
+                    config,
+                    format!("policy '{name}': {problem}"),
+                    "write for example limit = 600 and window = \"1m\"",
+                );
                 None
             }
         }
@@ -319,7 +350,11 @@ impl Compiler<'_> {
                 if let Ok(value) = HeaderValue::try_from(host) {
                     return HostRule::Fixed(value);
                 }
-                self.fault(config, format!("host '{host}' is no host"));
+                self.fault(
+                    config,
+                    format!("host '{host}' is no host"),
+                    "write for example host = \"blog.internal\"",
+                );
                 HostRule::Upstream
             }
             (None, None) if config.preserve_host => HostRule::Preserve,

@@ -296,8 +296,9 @@ impl Upstream {
         let asked = Instant::now();
         let mut begun = self.resolution.lock().await;
         if begun.is_none_or(|begun| begun < asked) {
-            *begun = Some(Instant::now());
+            let now = Instant::now();
             self.resolve_now().await;
+            *begun = Some(now);
         }
     }
 

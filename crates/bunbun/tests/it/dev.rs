@@ -1,6 +1,12 @@
 //! `bunbun dev`: started, used, stopped and started again.
 
-use std::{os::unix::fs::PermissionsExt as _, path::Path};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use bunbun_databases::postgres::cluster::Binaries;
 use serde_json::json;
@@ -8,7 +14,7 @@ use serde_json::json;
 use crate::{binary::command, running::Running};
 
 fn start(folder: &Path) -> Running {
-    let env = [("LOG", "warn"), ("ACCESS_LOG", "false")];
+    let env = [("LOG", "error"), ("ACCESS_LOG", "false")];
     Running::start(command(folder, &["dev", "--port", "0", "--json"], &env))
 }
 
@@ -31,12 +37,12 @@ fn a_bare_machine_gets_a_working_backend_that_keeps_its_data() {
     );
 
     let env_file = Path::new(dev.text("secrets_file")).to_owned();
-    let mode = std::fs::metadata(&env_file)
+    let mode = fs::metadata(&env_file)
         .expect("it is there")
         .permissions()
         .mode();
     assert_eq!(mode & 0o777, 0o600);
-    let secrets = std::fs::read_to_string(&env_file).expect("readable");
+    let secrets = fs::read_to_string(&env_file).expect("readable");
     for name in [
         "JWT_SECRET",
         "ANON_KEY",
@@ -52,10 +58,7 @@ fn a_bare_machine_gets_a_working_backend_that_keeps_its_data() {
     assert_eq!(dev.text("service_role_key"), service_key);
     assert_eq!(dev.query("select count(*) as n from kept")[0]["n"], 2);
     dev.stop();
-    assert_eq!(
-        std::fs::read_to_string(&env_file).expect("readable"),
-        secrets
-    );
+    assert_eq!(fs::read_to_string(&env_file).expect("readable"), secrets);
 }
 
 #[test]
@@ -71,6 +74,59 @@ fn a_killed_process_leaves_nothing_that_stops_the_next() {
     let dev = start(folder.path());
     assert_eq!(dev.query("select count(*) as n from kept")[0]["n"], 0);
     dev.stop();
+}
+
+/// Kills the private PostgreSQL and gives the number that its process had.
+fn kill_postgres(folder: &Path) -> String {
+    let process = postgres_process(folder).expect("it runs");
+    let killed = Command::new("kill").args(["-9", &process]).status();
+    assert!(killed.expect("kill runs").success());
+    process
+}
+
+fn postgres_process(folder: &Path) -> Option<String> {
+    let file = folder.join(".bunbun/postgres/data/postmaster.pid");
+    Some(fs::read_to_string(file).ok()?.lines().next()?.to_owned())
+}
+
+/// Waits until statements work again, in another server.
+fn wait_until_healed(dev: &Running, folder: &Path, dead: &str) {
+    let key = dev.text("service_role_key");
+    let body = json!({ "sql": "select count(*) as n from kept" }).to_string();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let (status, answer) = dev.call("POST", "/api/db/query", Some(key), &body);
+        let is_new = postgres_process(folder).is_some_and(|process| process != dead);
+        if status == 200 && is_new {
+            return;
+        }
+        assert!(Instant::now() < deadline, "it does not heal: {answer}");
+    }
+}
+
+#[test]
+fn a_postgresql_that_dies_is_started_again() {
+    if Binaries::find().is_err() {
+        bunbun_test::skip("no PostgreSQL server programs");
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let dev = start(folder.path());
+    dev.query("create table kept (id int)");
+    let dead = kill_postgres(folder.path());
+    wait_until_healed(&dev, folder.path(), &dead);
+    dev.kill();
+
+    // One that was adopted is no child of ours.
+    let dev = start(folder.path());
+    let dead = kill_postgres(folder.path());
+    wait_until_healed(&dev, folder.path(), &dead);
+
+    // And a stop right after a death is no matter of timeouts.
+    kill_postgres(folder.path());
+    let begun = Instant::now();
+    dev.stop();
+    assert!(begun.elapsed() < Duration::from_secs(10), "it waited");
 }
 
 #[test]

@@ -50,6 +50,39 @@ fn a_kong_file_becomes_a_section_that_can_be_used() {
 }
 
 #[test]
+fn what_has_no_counterpart_is_listed_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // The second service would take both paths' requests of the route that is left out.
+    let file = "
+_format_version: '2.1'
+consumers:
+  - username: admin
+    keyauth_credentials: [{key: $SUPABASE_SERVICE_KEY}]
+    basicauth_credentials: [{username: u, password: p}]
+acls:
+  - {consumer: admin, group: admin}
+services:
+  - name: guarded
+    url: http://a/
+    routes: [{name: rx, paths: ['~/re/(\\d+)$']}]
+    plugins: [{name: key-auth}, {name: acl, config: {allow: [admin]}}, {name: oauth2}]
+  - name: basic
+    url: http://b/
+    routes: [{name: b, paths: [/b/, /b2]}]
+    plugins: [{name: basic-auth}]
+";
+    std::fs::write(folder.path().join("kong.yml"), file).expect("written");
+    let arguments = ["import", "kong", "kong.yml", "--json"];
+    let object = run_in(folder.path(), &arguments, &[]).json();
+    let list = object["untranslated"].as_array().expect("a list");
+    for (index, entry) in list.iter().enumerate() {
+        assert!(!list[..index].contains(entry), "{entry} is listed twice");
+    }
+    let of_route = |entry: &&serde_json::Value| entry["path"] == "services[basic].routes[b]";
+    assert!(list.iter().any(|entry| of_route(&entry)), "{list:?}");
+}
+
+#[test]
 fn a_file_that_is_missing_or_no_kong_file_is_refused_with_a_hint() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("other.yml"), "a: 1\n").expect("written");

@@ -154,3 +154,32 @@ fn a_signal_at_once_after_the_start_does_not_end_the_process() {
         server.stop();
     }
 }
+
+#[test]
+fn a_file_that_is_gone_or_empty_leaves_the_old_routes() {
+    let (folder, origin) = (tempfile::tempdir().expect("a folder"), Origin::start(true));
+    let server = serve(folder.path(), &route_to(&origin, &fixed("old")), &[]);
+    let mut client = Client::connect(&server);
+    let refusals = || log(folder.path()).matches("was not reloaded").count();
+    let file = folder.path().join("bunbun.toml");
+    for signalled in [true, false] {
+        for content in [None, Some(""), Some(" \n")] {
+            let before = refusals();
+            match content {
+                None => std::fs::remove_file(&file).expect("removed"),
+                Some(text) => put(folder.path(), text),
+            }
+            if signalled {
+                server.signal("HUP");
+            }
+            eventually("it is told", || refusals() > before);
+            assert_eq!(client.get("/old").expect("an answer").body, "I am old");
+        }
+    }
+    put(folder.path(), "# no routes\n");
+    server.signal("HUP");
+    eventually("a comment is content", || {
+        client.get("/old").expect("an answer").status != 200
+    });
+    server.stop();
+}

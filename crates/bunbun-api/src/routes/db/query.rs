@@ -7,14 +7,14 @@ use axum::{
     extract::State,
     response::{IntoResponse as _, Response},
 };
-use bunbun_databases::postgres::query::{self, RowFormat};
+use bunbun_databases::postgres::query::{self, Parameter, RowFormat};
 use bunbun_http::{ApiError, access::ServiceRole, extract::Json};
 use garde::Validate;
 use http::{
     HeaderMap,
     header::{ACCEPT, CONTENT_TYPE},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use utoipa::ToSchema;
 
@@ -39,9 +39,9 @@ pub(crate) struct RunQuery {
     sql: String,
     /// The values of `$1`, `$2`, …; converted by the statement's own parameter types.
     #[garde(length(max = MAX_PARAMETERS))]
-    #[serde(default)]
-    #[schema(max_items = 65_535)]
-    params: Vec<Value>,
+    #[serde(default, deserialize_with = "null_is_absent")]
+    #[schema(max_items = 65_535, value_type = Vec<Value>)]
+    params: Vec<Parameter>,
     /// Longest run, in milliseconds; by default what `DATABASE_STATEMENT_TIMEOUT` says.
     #[garde(range(min = 1, max = MAX_TIMEOUT_MS))]
     #[schema(minimum = 1, maximum = 600_000)]
@@ -50,6 +50,10 @@ pub(crate) struct RunQuery {
     #[garde(skip)]
     #[serde(default)]
     read_only: bool,
+}
+
+fn null_is_absent<'de, D: Deserializer<'de>>(json: D) -> Result<Vec<Parameter>, D::Error> {
+    Option::deserialize(json).map(Option::unwrap_or_default)
 }
 
 impl RunQuery {

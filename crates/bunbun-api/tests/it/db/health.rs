@@ -18,7 +18,7 @@ async fn a_database_that_answers_is_described() {
       "version": "[version]",
       "pool": {
         "size": 5,
-        "in_use": 1,
+        "in_use": 0,
         "idle": 0,
         "waiting": 0
       }

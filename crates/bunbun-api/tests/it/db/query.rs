@@ -244,3 +244,60 @@ async fn what_postgresql_cannot_store_is_refused_politely() {
         assert_eq!(reply.status, 400, "{body}: {}", reply.text());
     }
 }
+
+#[tokio::test]
+async fn numbers_of_parameters_lose_no_digit() {
+    let Some(api) = Api::with_database().await else {
+        return;
+    };
+    let body = r#"{"sql": "select $1::numeric::text a, $2::jsonb::text b, $3::numeric[]::text c, \
+                           $4::numeric = 10::numeric ^ 400 d",
+                   "params": [123456789012345678901234567890.12345,
+                              {"price": 12345678901234567890.10, "x": 1.10},
+                              [[12345678901234567890.10], [1.10]], 1e400]}"#;
+    let reply = post_text(&api, &body.replace("\\\n", "")).await;
+    assert_eq!(
+        reply.json()["rows"][0],
+        json!({
+            "a": "123456789012345678901234567890.12345",
+            "b": r#"{"x": 1.10, "price": 12345678901234567890.10}"#,
+            "c": "{{12345678901234567890.10},{1.10}}",
+            "d": true,
+        })
+    );
+}
+
+#[tokio::test]
+async fn null_for_params_is_none_and_only_an_object_is_a_body() {
+    let Some(api) = Api::with_database().await else {
+        return;
+    };
+    let reply = query(&api, &json!({ "sql": "select 1 as n", "params": null })).await;
+    assert_eq!(reply.json()["rows"], json!([{ "n": 1 }]));
+    for body in [
+        r#"["select 1", [], null, false]"#.to_owned(),
+        "null".to_owned(),
+        String::new(),
+        r#"{"sql": "select 1", "params": {}}"#.to_owned(),
+        r#"{"sql": "select 1", "timeout_ms": "x"}"#.to_owned(),
+        format!(
+            r#"{{"sql": "select $1::jsonb", "params": [{}{}]}}"#,
+            "[".repeat(5_000),
+            "]".repeat(5_000)
+        ),
+    ] {
+        let reply = post_text(&api, &body).await;
+        assert_eq!(reply.error(), (400, "INVALID_REQUEST".to_owned()));
+        for name in ["struct", "RunQuery", "u64"] {
+            assert!(!reply.text().contains(name), "{}", reply.text());
+        }
+    }
+}
+
+async fn post_text(api: &Api, body: &str) -> Reply {
+    api.post("/api/db/query")
+        .owner()
+        .raw("application/json", body.to_owned())
+        .send()
+        .await
+}

@@ -3,7 +3,7 @@
 
 use std::{
     fs, io,
-    os::unix::fs::{MetadataExt, PermissionsExt, chown},
+    os::unix::fs::{MetadataExt, PermissionsExt, chown, fchown},
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -74,6 +74,14 @@ pub(super) fn private_directory(path: &Path, account: Option<&Account>) -> io::R
     fs::create_dir_all(path)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
     give(path, account)
+}
+
+/// Makes an open file one that only the server's account (and root) can read.
+pub(super) fn keep_private(file: &fs::File, account: Option<&Account>) -> io::Result<()> {
+    file.set_permissions(fs::Permissions::from_mode(0o600))?;
+    account.map_or(Ok(()), |account| {
+        fchown(file, Some(account.uid), Some(account.gid))
+    })
 }
 
 /// Hands a file or directory to the server's account.

@@ -81,6 +81,22 @@ pub enum ClusterError {
 }
 
 impl ClusterError {
+    /// Whether the disk of the data directory has no room left.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        match self {
+            // The programs run with `LC_ALL=C`.
+            Self::Program { output, .. } => {
+                output.contains("No space left on device") || output.contains("quota exceeded")
+            }
+            Self::Io { source, .. } => matches!(
+                source.kind(),
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+            ),
+            _ => false,
+        }
+    }
+
     pub(super) fn io(action: impl Into<String>, source: io::Error) -> Self {
         Self::Io {
             action: action.into(),

@@ -3,7 +3,10 @@
 use std::{
     fs,
     io::{self, Write},
-    os::unix::{ffi::OsStrExt, fs::OpenOptionsExt},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{DirBuilderExt, OpenOptionsExt},
+    },
     path::{Path, PathBuf},
 };
 
@@ -123,9 +126,14 @@ pub(super) fn write_private(path: &Path, text: &str) -> io::Result<()> {
 }
 
 fn make(directory: &Path) -> Result<(), ClusterError> {
-    fs::create_dir_all(directory).map_err(|error| {
-        ClusterError::io(format!("make the directory {}", directory.display()), error)
-    })
+    // The server's account has to pass through; nobody has to look around.
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o711)
+        .create(directory)
+        .map_err(|error| {
+            ClusterError::io(format!("make the directory {}", directory.display()), error)
+        })
 }
 
 /// The wanted place, or, where the server's account cannot enter it, a place that it can.

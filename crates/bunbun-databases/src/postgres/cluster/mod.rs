@@ -8,7 +8,7 @@
 //! | `data/` | PostgreSQL's own data directory |
 //! | `superuser.password` | the password of the role `postgres`, mode 0600 |
 //! | `port` | the port of last time, used again when free |
-//! | `postgres.log` | what the server says |
+//! | `postgres.log` | what the server says, users' statements among it; mode 0600 |
 //! | `owner.lock` | locked while a BunBun owns the cluster |
 //! | `location` | where the rest lies instead, when the server's account cannot reach this place |
 
@@ -21,6 +21,7 @@ mod server;
 use std::{
     fs::{File, TryLockError},
     path::{Path, PathBuf},
+    process::ExitStatus,
     time::Duration,
 };
 
@@ -31,7 +32,7 @@ pub use binaries::Binaries;
 pub(super) use binaries::directories;
 pub use error::ClusterError;
 use layout::Layout;
-use server::Server;
+use server::{Launcher, Server};
 
 /// How a cluster is made and run.
 #[derive(Debug, Clone)]
@@ -67,6 +68,7 @@ pub struct Cluster {
     password: SecretString,
     binaries: Binaries,
     account: Option<Account>,
+    config: ClusterConfig,
     // Held for as long as we own the cluster.
     _lock: File,
 }
@@ -101,21 +103,71 @@ impl Cluster {
         if layout.data_version()?.is_none() {
             server::initialise(&layout, &binaries, account.as_ref(), &password, &config).await?;
         }
-        let server = match server::adopt(&layout, &password, config.start_timeout).await? {
-            Some(server) => server,
-            None => {
-                server::launch(&layout, &binaries, account.as_ref(), &password, &config).await?
-            }
+        server::protect_log(&layout.log(), account.as_ref())?;
+        let adopted = server::adopt(&layout, &password, config.start_timeout).await?;
+        let mut cluster = Self {
+            layout,
+            server: None,
+            password,
+            binaries,
+            account,
+            config,
+            _lock: lock,
         };
-        layout.remember_port(server.port())?;
-        Ok(Self {
+        cluster.server = match adopted {
+            Some(server) => Some(server),
+            None => Some(cluster.launcher().launch().await?),
+        };
+        cluster.layout.remember_port(cluster.port())?;
+        Ok(cluster)
+    }
+
+    const fn launcher(&self) -> Launcher<'_> {
+        Launcher {
+            layout: &self.layout,
+            binaries: &self.binaries,
+            account: self.account.as_ref(),
+            password: &self.password,
+            config: &self.config,
+        }
+    }
+
+    /// Waits until the server's process has ended, by whatever cause; its exit status where it was
+    /// our child. May be dropped and called again.
+    pub async fn exited(&mut self) -> Option<ExitStatus> {
+        match &mut self.server {
+            Some(server) => server.exited(&self.layout).await,
+            None => None,
+        }
+    }
+
+    /// Starts the server again after [`Cluster::exited`], on the same port, so that clients find
+    /// it, and waits until it answers. When this future is dropped, [`Cluster::stop`] stops what
+    /// it has started.
+    ///
+    /// # Errors
+    /// [`ClusterError`]; it may be called again.
+    pub async fn restart(&mut self) -> Result<(), ClusterError> {
+        let Self {
             layout,
             server: Some(server),
             password,
             binaries,
             account,
-            _lock: lock,
-        })
+            config,
+            ..
+        } = self
+        else {
+            return Ok(());
+        };
+        let launcher = Launcher {
+            layout,
+            binaries,
+            account: account.as_ref(),
+            password,
+            config,
+        };
+        launcher.relaunch(server).await
     }
 
     /// The superuser's URL of the database `postgres`.

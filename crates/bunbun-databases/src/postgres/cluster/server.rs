@@ -3,8 +3,9 @@
 use std::{
     fs::{self, File},
     net::{Ipv4Addr, TcpListener},
+    os::unix::fs::OpenOptionsExt as _,
     path::Path,
-    process::{Command, Stdio},
+    process::{Command, ExitStatus, Stdio},
     time::Duration,
 };
 
@@ -23,6 +24,15 @@ use super::{
 
 /// How often a starting or stopping server is looked at.
 const POLL: Duration = Duration::from_millis(25);
+
+/// How often an adopted server is looked at, whose end the kernel does not tell us.
+const WATCH: Duration = Duration::from_millis(500);
+
+/// How often a start is tried again while the children of a killed server still hold its memory.
+const ORPHAN_POLL: Duration = Duration::from_millis(250);
+
+/// Longest wait of a stop for the `postmaster.pid` of a server that was started a moment ago.
+const PID_FILE_LIMIT: Duration = Duration::from_secs(2);
 
 /// How often another port is tried when someone takes ours first.
 const PORT_ATTEMPTS: usize = 5;
@@ -56,6 +66,40 @@ impl Server {
         drop(self.child);
     }
 
+    /// Waits until the process has ended; the status where it was our child. May be dropped and
+    /// called again.
+    pub(super) async fn exited(&mut self, layout: &Layout) -> Option<ExitStatus> {
+        if let Some(child) = &mut self.child {
+            return child.wait().await.ok();
+        }
+        while is_server(self.process_id, &layout.data()) {
+            sleep(WATCH).await;
+        }
+        None
+    }
+
+    /// Whether the process still runs. Collects the exit status, so that nobody waits for a zombie.
+    fn is_alive(&mut self, layout: &Layout) -> bool {
+        match &mut self.child {
+            Some(child) => matches!(child.try_wait(), Ok(None)),
+            None => is_server(self.process_id, &layout.data()),
+        }
+    }
+
+    /// Waits until `pg_ctl` can find the server; false when it has ended.
+    async fn can_be_told(&mut self, layout: &Layout) -> bool {
+        let deadline = Instant::now() + PID_FILE_LIMIT;
+        while self.is_alive(layout) {
+            let file = read_pid_file(&layout.data());
+            let is_found = file.is_some_and(|file| file.process_id == self.process_id);
+            if is_found || Instant::now() >= deadline {
+                return true;
+            }
+            sleep(POLL).await;
+        }
+        false
+    }
+
     pub(super) async fn stop(
         &mut self,
         layout: &Layout,
@@ -78,11 +122,16 @@ impl Server {
             command.arg(layout.data());
             command
         };
-        if run(stop("fast", limit.as_secs().max(1)), "pg_ctl")
-            .await
-            .is_err()
-            && read_pid_file(&layout.data()).is_some_and(|file| is_running(file.process_id))
-        {
+        // A server that has ended has nothing to stop, and `pg_ctl` would wait for it.
+        if !self.can_be_told(layout).await {
+            return Ok(());
+        }
+        let stopped = tokio::select! {
+            stopped = run(stop("fast", limit.as_secs().max(1)), "pg_ctl") => stopped,
+            // Killed meanwhile.
+            _ = self.exited(layout) => Ok(()),
+        };
+        if stopped.is_err() && self.is_alive(layout) {
             run(stop("immediate", 10), "pg_ctl").await?;
         }
         if let Some(child) = &mut self.child {
@@ -156,53 +205,144 @@ pub(super) async fn initialise(
         .map_err(|error| ClusterError::io("put the data directory in its place", error))
 }
 
-/// Starts `postgres` as our child and waits until it answers.
-pub(super) async fn launch(
-    layout: &Layout,
-    binaries: &Binaries,
-    account: Option<&Account>,
-    password: &SecretString,
-    config: &ClusterConfig,
-) -> Result<Server, ClusterError> {
-    let mut preferred = layout.last_port();
-    for _ in 0..PORT_ATTEMPTS {
-        let port = free_port(preferred.take())?;
-        let child = spawn(layout, binaries, account, config, port)?;
-        match ready(child, layout, password, port, config.start_timeout).await? {
-            Some(server) => return Ok(server),
-            None => tracing::debug!(port, "another process took the port first"),
-        }
-    }
-    Err(ClusterError::Program {
-        program: "postgres",
-        output: log_tail(&layout.log()),
-    })
+/// What it takes to start the server of a cluster.
+pub(super) struct Launcher<'c> {
+    pub(super) layout: &'c Layout,
+    pub(super) binaries: &'c Binaries,
+    pub(super) account: Option<&'c Account>,
+    pub(super) password: &'c SecretString,
+    pub(super) config: &'c ClusterConfig,
 }
 
-fn spawn(
-    layout: &Layout,
-    binaries: &Binaries,
-    account: Option<&Account>,
-    config: &ClusterConfig,
-    port: u16,
-) -> Result<Child, ClusterError> {
-    let log = open_log(&layout.log())?;
-    let errors = log
-        .try_clone()
-        .map_err(|error| ClusterError::io("share the server's log file", error))?;
-    let mut command = account::command(&binaries.path("postgres"), account);
-    command
-        .arg("-D")
-        .arg(layout.data())
-        .stdout(log)
-        .stderr(errors);
-    let socket = layout.socket().to_string_lossy();
-    for (name, value) in settings(config, port, &socket) {
-        command.arg("-c").arg(format!("{name}={value}"));
+impl Launcher<'_> {
+    /// Starts `postgres` as our child and waits until it answers.
+    pub(super) async fn launch(&self) -> Result<Server, ClusterError> {
+        let mut preferred = self.layout.last_port();
+        for _ in 0..PORT_ATTEMPTS {
+            let mut server = Server {
+                child: None,
+                process_id: 0,
+                port: free_port(preferred.take())?,
+            };
+            if self.start(&mut server).await? {
+                return Ok(server);
+            }
+            tracing::debug!(server.port, "another process took the port first");
+        }
+        Err(port_taken())
     }
-    AsyncCommand::from(command)
-        .spawn()
-        .map_err(|error| ClusterError::io("start postgres", error))
+
+    /// Starts an ended server again, on its port, which its clients know.
+    pub(super) async fn relaunch(&self, server: &mut Server) -> Result<(), ClusterError> {
+        // Someone may have restarted it by hand.
+        let limit = self.config.start_timeout;
+        if let Some(found) = adopt(self.layout, self.password, limit).await? {
+            let same_port = found.port == server.port;
+            let (pid, port) = (found.process_id, found.port);
+            if same_port {
+                *server = found;
+                return Ok(());
+            }
+            return Err(ClusterError::Foreign {
+                pid,
+                data_dir: self.layout.data(),
+                reason: format!("it listens on port {port} instead of {}", server.port),
+            });
+        }
+        if self.start(server).await? {
+            Ok(())
+        } else {
+            Err(port_taken())
+        }
+    }
+
+    /// Starts the server on its port and waits until it answers; false when the port is taken.
+    /// `server` has the process from its first moment, so that a caller who gives up can stop it.
+    async fn start(&self, server: &mut Server) -> Result<bool, ClusterError> {
+        let deadline = Instant::now() + self.config.start_timeout;
+        loop {
+            let log_begin = fs::metadata(self.layout.log()).map_or(0, |log| log.len());
+            let child = self.spawn(server.port)?;
+            server.process_id = child.id().unwrap_or_default();
+            let child = server.child.insert(child);
+            match self.ready(child, server.port, log_begin).await {
+                Err(ClusterError::Program { output, .. })
+                    if self.will_pass(&output) && Instant::now() < deadline =>
+                {
+                    sleep(ORPHAN_POLL).await;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Whether a start failed on what is left of a killed server, for the moment only.
+    fn will_pass(&self, output: &str) -> bool {
+        // Its own children have not noticed yet.
+        let has_orphans = output.contains("shared memory block") && output.contains("still in use");
+        // Nobody has collected it yet, so that PostgreSQL takes it for running.
+        let is_zombie = output.contains("\"postmaster.pid\" already exists")
+            && read_pid_file(&self.layout.data()).is_some_and(|file| !is_running(file.process_id));
+        has_orphans || is_zombie
+    }
+
+    fn spawn(&self, port: u16) -> Result<Child, ClusterError> {
+        let layout = self.layout;
+        let log = open_log(&layout.log(), self.account)?;
+        let errors = log
+            .try_clone()
+            .map_err(|error| ClusterError::io("share the server's log file", error))?;
+        let mut command = account::command(&self.binaries.path("postgres"), self.account);
+        command
+            .arg("-D")
+            .arg(layout.data())
+            .stdout(log)
+            .stderr(errors);
+        let socket = layout.socket().to_string_lossy();
+        for (name, value) in settings(self.config, port, &socket) {
+            command.arg("-c").arg(format!("{name}={value}"));
+        }
+        AsyncCommand::from(command)
+            .spawn()
+            .map_err(|error| ClusterError::io("start postgres", error))
+    }
+
+    /// Waits until the child answers; false when its port was taken.
+    async fn ready(
+        &self,
+        child: &mut Child,
+        port: u16,
+        log_begin: u64,
+    ) -> Result<bool, ClusterError> {
+        let deadline = Instant::now() + self.config.start_timeout;
+        loop {
+            let exited = child
+                .try_wait()
+                .map_err(|error| ClusterError::io("watch postgres", error))?
+                .is_some();
+            if exited {
+                let output = log_tail(&self.layout.log(), log_begin);
+                if output.contains("could not bind") || output.contains("already in use") {
+                    return Ok(false);
+                }
+                return Err(ClusterError::Program {
+                    program: "postgres",
+                    output,
+                });
+            }
+            if is_ours(self.layout, self.password, port).await.is_ok() {
+                return Ok(true);
+            }
+            if Instant::now() >= deadline {
+                let _ = child.kill().await;
+                return Err(ClusterError::TooSlow {
+                    action: "start",
+                    log: self.layout.log(),
+                });
+            }
+            sleep(POLL).await;
+        }
+    }
 }
 
 /// Sized for a laptop or a small server.
@@ -231,49 +371,6 @@ fn settings(config: &ClusterConfig, port: u16, socket: &str) -> Vec<(&'static st
     settings
 }
 
-/// Waits until the child answers; `None` when its port was taken.
-async fn ready(
-    mut child: Child,
-    layout: &Layout,
-    password: &SecretString,
-    port: u16,
-    limit: Duration,
-) -> Result<Option<Server>, ClusterError> {
-    let deadline = Instant::now() + limit;
-    loop {
-        let exited = child
-            .try_wait()
-            .map_err(|error| ClusterError::io("watch postgres", error))?
-            .is_some();
-        if exited {
-            let output = log_tail(&layout.log());
-            if output.contains("could not bind") || output.contains("already in use") {
-                return Ok(None);
-            }
-            return Err(ClusterError::Program {
-                program: "postgres",
-                output,
-            });
-        }
-        if is_ours(layout, password, port).await.is_ok() {
-            let process_id = child.id().unwrap_or_default();
-            return Ok(Some(Server {
-                child: Some(child),
-                process_id,
-                port,
-            }));
-        }
-        if Instant::now() >= deadline {
-            let _ = child.kill().await;
-            return Err(ClusterError::TooSlow {
-                action: "start",
-                log: layout.log(),
-            });
-        }
-        sleep(POLL).await;
-    }
-}
-
 /// Takes over the server that an earlier owner left running; `None` when none runs.
 pub(super) async fn adopt(
     layout: &Layout,
@@ -285,7 +382,7 @@ pub(super) async fn adopt(
         let Some(file) = read_pid_file(&layout.data()) else {
             return Ok(None);
         };
-        if !is_running(file.process_id) || !is_postgres_on(file.process_id, &layout.data()) {
+        if !is_server(file.process_id, &layout.data()) {
             // A number of a dead server, perhaps reused by another program; postgres replaces it.
             return Ok(None);
         }
@@ -358,6 +455,11 @@ fn read_pid_file(data: &Path) -> Option<PidFile> {
     Some(PidFile { process_id, port })
 }
 
+/// Whether the process runs and is a postgres on this directory.
+fn is_server(process_id: u32, data: &Path) -> bool {
+    is_running(process_id) && is_postgres_on(process_id, data)
+}
+
 fn is_running(process_id: u32) -> bool {
     if Path::new("/proc/self").exists() {
         return fs::read_to_string(format!("/proc/{process_id}/stat"))
@@ -401,24 +503,47 @@ fn free_port(preferred: Option<u16>) -> Result<u16, ClusterError> {
         .map_err(|error| ClusterError::io("find a free port", error))
 }
 
-fn open_log(path: &Path) -> Result<File, ClusterError> {
-    let too_large = fs::metadata(path).is_ok_and(|metadata| metadata.len() > LOG_LIMIT_BYTES);
-    let mut options = File::options();
-    if too_large {
-        options.write(true).truncate(true);
-    } else {
-        options.append(true);
-    }
-    options
-        .create(true)
-        .open(path)
-        .map_err(|error| ClusterError::io("open the server's log file", error))
+fn open_log(path: &Path, account: Option<&Account>) -> Result<File, ClusterError> {
+    let open = || {
+        let log = File::options()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(path)?;
+        account::keep_private(&log, account)?;
+        if log.metadata()?.len() > LOG_LIMIT_BYTES {
+            log.set_len(0)?;
+        }
+        Ok(log)
+    };
+    open().map_err(|error| ClusterError::io("open the server's log file", error))
 }
 
-/// The last lines of a log, where the reason of a failed start stands.
-fn log_tail(path: &Path) -> String {
+/// Hides a log that an older BunBun left readable: it has users' statements.
+pub(super) fn protect_log(path: &Path, account: Option<&Account>) -> Result<(), ClusterError> {
+    match File::open(path) {
+        Ok(log) => account::keep_private(&log, account),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+    .map_err(|error| ClusterError::io("protect the server's log file", error))
+}
+
+fn port_taken() -> ClusterError {
+    ClusterError::Program {
+        program: "postgres",
+        output: "another process has taken its port".to_owned(),
+    }
+}
+
+/// The last lines that were added to a log, where the reason of a failed start stands. What stood
+/// there before may be users' statements.
+fn log_tail(path: &Path, begin: u64) -> String {
     let text = fs::read(path).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
+    // A log that was too large was begun anew.
+    let begin = usize::try_from(begin).unwrap_or(0);
+    let text = text.get(begin..).unwrap_or(&text);
+    let text = String::from_utf8_lossy(text);
     let lines: Vec<&str> = text.lines().rev().take(5).collect();
     lines.into_iter().rev().collect::<Vec<_>>().join("\n")
 }

@@ -140,8 +140,8 @@ impl Classify for Error {
             Self::Invalid { message, .. } => message.clone(),
             Self::Split(error) => format!("Statement {}, {error}.", error.statement),
             Self::NotAllowed { keyword, place } => format!(
-                "Statement {} (line {}) is {keyword}: the transaction is in the runner's hands. \
-                 Leave it out; statements that cannot run in a transaction go with transactional: false.",
+                "Statement {} (line {}) is {keyword}, which this migration must not contain: leave \
+                 it out. The runner takes care of transactions and locks.",
                 place.statement_number, place.line
             ),
             Self::TransactionEnded => {
@@ -172,7 +172,13 @@ impl Classify for Error {
                     || "At the end of the migration".to_owned(),
                     |at| format!("Statement {} (line {})", at.statement_number, at.line),
                 );
-                format!("{lead}: {message}{}", partial_note(*partial))
+                // PostgreSQL's messages end without a full stop.
+                let stop = if *partial && !message.ends_with(['.', '!', '?']) {
+                    "."
+                } else {
+                    ""
+                };
+                format!("{lead}: {message}{stop}{}", partial_note(*partial))
             }
             Self::Timeout { place, partial } => {
                 let lead = place.map_or_else(

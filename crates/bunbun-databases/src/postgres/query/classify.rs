@@ -92,6 +92,33 @@ pub(crate) fn classify(sql: &str) -> Text {
     text
 }
 
+/// The number of the statement, from 1, that a character of a text belongs to; characters count
+/// from 1 too.
+pub(crate) fn statement_at(sql: &str, position: u32) -> u32 {
+    let before = usize::try_from(position.saturating_sub(1)).unwrap_or(usize::MAX);
+    let end = sql
+        .char_indices()
+        .nth(before)
+        .map_or(sql.len(), |(at, _)| at);
+    let mut tokens = Tokens(sql);
+    let (mut number, mut is_start) = (0, true);
+    loop {
+        tokens.skip_space();
+        let at = sql.len() - tokens.0.len();
+        match tokens.next() {
+            Some(_) if at > end => break,
+            Some(Token::Symbol(b';')) => is_start = true,
+            Some(_) if is_start => {
+                number += 1;
+                is_start = false;
+            }
+            Some(_) => {}
+            None => break,
+        }
+    }
+    number.max(1)
+}
+
 fn is(word: &str, keyword: &str) -> bool {
     word.eq_ignore_ascii_case(keyword)
 }

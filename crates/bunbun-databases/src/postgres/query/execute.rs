@@ -190,7 +190,8 @@ fn bind(statement: &Prepared, request: &Request) -> Result<BytesMut, Error> {
         // All in text form, both ways.
         [],
         values,
-        |(index, (value, data_type)), out| match parameters::encode_as(value, data_type, out) {
+        |(index, (value, data_type)), out| match parameters::encode_as(value.json(), data_type, out)
+        {
             Ok(tokio_postgres::types::IsNull::Yes) => Ok(IsNull::Yes),
             Ok(tokio_postgres::types::IsNull::No) => Ok(IsNull::No),
             Err(error) => {

@@ -18,14 +18,13 @@ pub mod values;
 
 use std::time::Duration;
 
-use serde_json::Value;
-
 pub use data_type::{Conversion, DataType};
 pub(crate) use lease::Lease;
+pub use parameters::Parameter;
 pub(crate) use statements::Statements;
 pub use streaming::{RowFormat, RowStream, stream};
 
-use super::{error::Error, pool::Pool};
+use super::{error::Error, pool::Pool, wire::Session};
 use classify::{Text, classify};
 
 /// How much longer than the statement's timeout we wait for the server to say so itself.
@@ -37,7 +36,7 @@ pub struct Request {
     /// The SQL text.
     pub sql: String,
     /// The values of `$1`, `$2`, ….
-    pub params: Vec<Value>,
+    pub params: Vec<Parameter>,
     /// Longest run of the statement; of a text of several: of all together.
     pub timeout: Duration,
     /// Whether PostgreSQL is to refuse every write.
@@ -104,9 +103,26 @@ pub async fn run(pool: &Pool, request: &Request) -> Result<Answer, Error> {
         match result {
             // A connection of before a restart of PostgreSQL; a new one is not retried.
             Err(Error::Unavailable(_)) if lease.was_reused && progress.may_retry(&text) => {}
-            result => return result,
+            result => {
+                let answer = result?;
+                refuse_open_transaction(&lease)?;
+                return Ok(answer);
+            }
         }
     }
+}
+
+/// A transaction that is left open is rolled back with its session: that must not look like
+/// success.
+fn refuse_open_transaction(lease: &Lease) -> Result<(), Error> {
+    // Where rows were left out the statement still runs; it is not the one that opens.
+    if lease.is_busy() || lease.session() == Session::Idle {
+        return Ok(());
+    }
+    Err(Error::invalid(
+        "The request left a transaction open, which was rolled back: a transaction begins and ends \
+         within one request. Add COMMIT.",
+    ))
 }
 
 /// How far the run of a statement came.

@@ -2,15 +2,18 @@
 //!
 //! Parameters travel in text form, so that every type is served, also those that only the server
 //! knows. What can be checked here is checked here, for a message that names the parameter; the
-//! rest is refused by PostgreSQL. JSON's `null` is always SQL's null. Numbers beyond the precision
-//! of JSON readers are written as strings.
+//! rest is refused by PostgreSQL. JSON's `null` is always SQL's null. Values are kept as the text
+//! that the caller wrote: a number reaches PostgreSQL with every digit it has.
+
+use std::borrow::Cow;
 
 use base64::{
     Engine, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 use bytes::{BufMut, BytesMut};
-use serde_json::{Number, Value, json};
+use serde::{Deserialize, Deserializer, de::Error as _};
+use serde_json::{Value, json, value::RawValue};
 use tokio_postgres::types::{IsNull, Type};
 
 use super::{
@@ -21,8 +24,102 @@ use super::{
 /// PostgreSQL's limit of array dimensions.
 const MOST_DIMENSIONS: usize = 6;
 
-/// The greatest integer up to which every integer has an exact JSON number.
-const SAFE_INTEGER: f64 = 9_007_199_254_740_991.0;
+/// Most arrays and objects inside of each other: as many as `serde_json` reads into a [`Value`].
+const DEEPEST: usize = 127;
+
+/// Most digits of an integer; those of every type have fewer.
+const MOST_DIGITS: usize = 38;
+
+/// A parameter's value: JSON as the caller wrote it.
+#[derive(Debug, Clone)]
+pub struct Parameter(Box<RawValue>);
+
+impl Parameter {
+    /// The JSON text.
+    #[must_use]
+    pub fn json(&self) -> &RawValue {
+        &self.0
+    }
+}
+
+impl From<Value> for Parameter {
+    fn from(value: Value) -> Self {
+        let raw = serde_json::value::to_raw_value(&value);
+        Self(raw.expect("a Value has text keys and finite numbers only"))
+    }
+}
+
+impl<'de> Deserialize<'de> for Parameter {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        // Raw text is skipped over without recursion, thus without a limit.
+        if is_too_deep(raw.get()) {
+            return Err(D::Error::custom(format!(
+                "more than {DEEPEST} arrays and objects inside of each other"
+            )));
+        }
+        Ok(Self(raw))
+    }
+}
+
+/// Whether valid JSON nests deeper than allowed.
+fn is_too_deep(json: &str) -> bool {
+    let (mut depth, mut in_text, mut is_escaped) = (0_usize, false, false);
+    for byte in json.bytes() {
+        if in_text {
+            in_text = is_escaped || byte != b'"';
+            is_escaped = !is_escaped && byte == b'\\';
+            continue;
+        }
+        match byte {
+            b'"' => in_text = true,
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > DEEPEST {
+            return true;
+        }
+    }
+    false
+}
+
+/// A value as far as conversion has to look into it.
+enum Given<'a> {
+    Null,
+    Bool(bool),
+    /// A number's own digits.
+    Number(&'a str),
+    Text(Cow<'a, str>),
+    /// The JSON text of an array.
+    Array(&'a str),
+    Object,
+}
+
+impl<'a> Given<'a> {
+    fn read(value: &'a RawValue) -> Result<Self, Unfit> {
+        let json = value.get();
+        Ok(match json.as_bytes().first() {
+            Some(b'n') => Self::Null,
+            Some(b't') => Self::Bool(true),
+            Some(b'f') => Self::Bool(false),
+            Some(b'"') => Self::Text(text(json)?),
+            Some(b'[') => Self::Array(json),
+            Some(b'{') => Self::Object,
+            _ => Self::Number(json),
+        })
+    }
+}
+
+/// The text that a JSON string stands for.
+fn text(json: &str) -> Result<Cow<'_, str>, Unfit> {
+    match json.get(1..json.len().saturating_sub(1)) {
+        Some(plain) if !plain.contains('\\') => Ok(Cow::Borrowed(plain)),
+        _ => serde_json::from_str(json)
+            .map(Cow::Owned)
+            .map_err(|_| Unfit::new("a string with an escape that stands for no character")),
+    }
+}
 
 /// Why a JSON value does not fit its parameter.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -53,7 +150,7 @@ impl Unfit {
 ///
 /// # Errors
 /// [`Unfit`] when the value cannot be one of this type; what was appended then is of no use.
-pub fn encode(value: &Value, data_type: &Type, out: &mut BytesMut) -> Result<IsNull, Unfit> {
+pub fn encode(value: &RawValue, data_type: &Type, out: &mut BytesMut) -> Result<IsNull, Unfit> {
     encode_as(value, &DataType::of(data_type), out)
 }
 
@@ -61,14 +158,19 @@ pub fn encode(value: &Value, data_type: &Type, out: &mut BytesMut) -> Result<IsN
 ///
 /// # Errors
 /// As [`encode`].
-pub fn encode_as(value: &Value, data_type: &DataType, out: &mut BytesMut) -> Result<IsNull, Unfit> {
-    if value.is_null() {
+pub fn encode_as(
+    value: &RawValue,
+    data_type: &DataType,
+    out: &mut BytesMut,
+) -> Result<IsNull, Unfit> {
+    let given = Given::read(value)?;
+    if matches!(given, Given::Null) {
         return Ok(IsNull::Yes);
     }
-    match &data_type.conversion {
-        Conversion::Bool => out.put_slice(boolean(value)?),
-        Conversion::Integer { least, greatest } => {
-            let number = integer(value)?;
+    match (&data_type.conversion, given) {
+        (Conversion::Bool, given) => out.put_slice(boolean(&given)?),
+        (Conversion::Integer { least, greatest }, given) => {
+            let number = integer(&given)?;
             if number < i128::from(*least) || number > i128::from(*greatest) {
                 return Err(Unfit::new(format!(
                     "out of the range of {}",
@@ -77,55 +179,48 @@ pub fn encode_as(value: &Value, data_type: &DataType, out: &mut BytesMut) -> Res
             }
             out.put_slice(number.to_string().as_bytes());
         }
-        Conversion::Float | Conversion::Numeric => decimal(value, &data_type.name, out)?,
-        Conversion::Json => json_text(value, out),
-        Conversion::Bytes => bytes(value, out)?,
-        Conversion::Uuid => {
-            let text = value
-                .as_str()
-                .ok_or_else(|| Unfit::new("expected a UUID as a string"))?;
-            let id = uuid::Uuid::try_parse(text).map_err(|_| Unfit::new("not a UUID"))?;
-            out.put_slice(
-                id.hyphenated()
-                    .encode_lower(&mut uuid::Uuid::encode_buffer())
-                    .as_bytes(),
-            );
+        (Conversion::Float | Conversion::Numeric, given) => decimal(&given, &data_type.name, out)?,
+        (Conversion::Json, _) => out.put_slice(value.get().as_bytes()),
+        (Conversion::Bytes, given) => bytes(&given, out)?,
+        (Conversion::Uuid, given) => uuid_text(&given, out)?,
+        (Conversion::Instant, Given::Text(text)) => instant(&text, out)?,
+        (Conversion::Instant, _) => {
+            return Err(Unfit::new(format!(
+                "expected {} as ISO 8601 text",
+                data_type.name
+            )));
         }
-        Conversion::Instant => {
-            let Value::String(text) = value else {
-                return Err(Unfit::new(format!(
-                    "expected {} as ISO 8601 text",
-                    data_type.name
-                )));
-            };
-            instant(text, out)?;
+        (Conversion::Array { element, delimiter }, Given::Array(json)) => {
+            array(json, element, *delimiter, 1, out)?;
         }
-        Conversion::Array { element, delimiter } => match value {
-            Value::Array(items) => array(items, element, *delimiter, 1, out)?,
-            Value::String(text) => plain(text, out)?,
-            _ => {
-                return Err(Unfit::new(format!(
-                    "expected an array for {}",
-                    data_type.name
-                )));
-            }
-        },
-        Conversion::Text => match value {
-            Value::String(text) => plain(text, out)?,
-            other => json_text(other, out),
-        },
-        Conversion::Other => match value {
-            Value::String(text) => plain(text, out)?,
-            Value::Array(_) | Value::Object(_) => {
-                return Err(Unfit::new(format!(
-                    "write a value of type {} as a string in PostgreSQL's own form",
-                    data_type.name
-                )));
-            }
-            other => json_text(other, out),
-        },
+        (Conversion::Array { .. } | Conversion::Text | Conversion::Other, Given::Text(text)) => {
+            plain(&text, out)?;
+        }
+        (Conversion::Array { .. }, _) => {
+            return Err(Unfit::new(format!(
+                "expected an array for {}",
+                data_type.name
+            )));
+        }
+        (Conversion::Other, Given::Array(_) | Given::Object) => {
+            return Err(Unfit::new(format!(
+                "write a value of type {} as a string in PostgreSQL's own form",
+                data_type.name
+            )));
+        }
+        (Conversion::Text | Conversion::Other, _) => out.put_slice(value.get().as_bytes()),
     }
     Ok(IsNull::No)
+}
+
+fn uuid_text(value: &Given<'_>, out: &mut BytesMut) -> Result<(), Unfit> {
+    let Given::Text(text) = value else {
+        return Err(Unfit::new("expected a UUID as a string"));
+    };
+    let id = uuid::Uuid::try_parse(text).map_err(|_| Unfit::new("not a UUID"))?;
+    let mut buffer = uuid::Uuid::encode_buffer();
+    out.put_slice(id.hyphenated().encode_lower(&mut buffer).as_bytes());
+    Ok(())
 }
 
 fn plain(text: &str, out: &mut BytesMut) -> Result<(), Unfit> {
@@ -138,20 +233,12 @@ fn plain(text: &str, out: &mut BytesMut) -> Result<(), Unfit> {
     Ok(())
 }
 
-fn json_text(value: &Value, out: &mut BytesMut) {
-    // Writing to memory does not fail.
-    let _ = serde_json::to_writer(out.writer(), value);
-}
-
-fn boolean(value: &Value) -> Result<&'static [u8], Unfit> {
+fn boolean(value: &Given<'_>) -> Result<&'static [u8], Unfit> {
     let truth = match value {
-        Value::Bool(truth) => Some(*truth),
-        Value::Number(number) => match number.as_i64() {
-            Some(0) => Some(false),
-            Some(1) => Some(true),
-            _ => None,
-        },
-        Value::String(text) => match text.trim().to_ascii_lowercase().as_str() {
+        Given::Bool(truth) => Some(*truth),
+        Given::Number("0") => Some(false),
+        Given::Number("1") => Some(true),
+        Given::Text(text) => match text.trim().to_ascii_lowercase().as_str() {
             "t" | "true" | "y" | "yes" | "on" | "1" => Some(true),
             "f" | "false" | "n" | "no" | "off" | "0" => Some(false),
             _ => None,
@@ -165,27 +252,46 @@ fn boolean(value: &Value) -> Result<&'static [u8], Unfit> {
     }
 }
 
-fn integer(value: &Value) -> Result<i128, Unfit> {
+fn integer(value: &Given<'_>) -> Result<i128, Unfit> {
     let expected = || Unfit::new("expected an integer, as a number or a numeric string");
     match value {
-        Value::Number(number) => whole(number).ok_or_else(expected),
-        Value::String(text) => text.trim().parse().map_err(|_| expected()),
+        Given::Number(number) => whole(number).ok_or_else(expected),
+        Given::Text(text) => text.trim().parse().map_err(|_| expected()),
         _ => Err(expected()),
     }
 }
 
-fn whole(number: &Number) -> Option<i128> {
-    if let Some(integer) = number.as_i128() {
+/// A JSON number as an integer, also where it is written as `3.0` or `1e3`; `None` when it is none,
+/// to the last digit, or has too many.
+fn whole(number: &str) -> Option<i128> {
+    if let Ok(integer) = number.parse() {
         return Some(integer);
     }
-    let float = number.as_f64()?;
-    (float.fract() == 0.0 && float.abs() <= SAFE_INTEGER).then_some(float as i128)
+    let (mantissa, exponent) = match number.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i64>().ok()?),
+        None => (number, 0),
+    };
+    let (integer, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let all = format!("{integer}{fraction}");
+    let digits = all.trim_end_matches('0');
+    if matches!(digits, "" | "-") {
+        return Some(0);
+    }
+    let dropped = i64::try_from(all.len() - digits.len()).ok()?;
+    let scale = exponent
+        .checked_sub(i64::try_from(fraction.len()).ok()?)?
+        .checked_add(dropped)?;
+    let zeros = usize::try_from(scale).ok()?;
+    if digits.len().checked_add(zeros)? > MOST_DIGITS {
+        return None;
+    }
+    format!("{digits}{}", "0".repeat(zeros)).parse().ok()
 }
 
-fn decimal(value: &Value, name: &str, out: &mut BytesMut) -> Result<(), Unfit> {
+fn decimal(value: &Given<'_>, name: &str, out: &mut BytesMut) -> Result<(), Unfit> {
     match value {
-        Value::Number(number) => out.put_slice(number.to_string().as_bytes()),
-        Value::String(text) if is_decimal(text.trim()) => out.put_slice(text.trim().as_bytes()),
+        Given::Number(number) => out.put_slice(number.as_bytes()),
+        Given::Text(text) if is_decimal(text.trim()) => out.put_slice(text.trim().as_bytes()),
         _ => {
             return Err(Unfit::new(format!(
                 "expected a number for {name}, as a number or a numeric string"
@@ -218,13 +324,15 @@ fn is_decimal(text: &str) -> bool {
 }
 
 /// Base64 (standard or for URLs, padded or not), or PostgreSQL's own `\x` hexadecimal.
-fn bytes(value: &Value, out: &mut BytesMut) -> Result<(), Unfit> {
+fn bytes(value: &Given<'_>, out: &mut BytesMut) -> Result<(), Unfit> {
     const INDIFFERENT: GeneralPurposeConfig =
         GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
     const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, INDIFFERENT);
     const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, INDIFFERENT);
     let expected = || Unfit::new("expected bytes as base64");
-    let text = value.as_str().ok_or_else(expected)?;
+    let Given::Text(text) = value else {
+        return Err(expected());
+    };
     if let Some(hex) = text.strip_prefix("\\x") {
         if !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(expected());
@@ -233,8 +341,8 @@ fn bytes(value: &Value, out: &mut BytesMut) -> Result<(), Unfit> {
         return Ok(());
     }
     let decoded = STANDARD
-        .decode(text)
-        .or_else(|_| URL_SAFE.decode(text))
+        .decode(text.as_bytes())
+        .or_else(|_| URL_SAFE.decode(text.as_bytes()))
         .map_err(|_| expected())?;
     out.put_slice(b"\\x");
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
@@ -266,7 +374,7 @@ fn instant(text: &str, out: &mut BytesMut) -> Result<(), Unfit> {
 }
 
 fn array(
-    items: &[Value],
+    json: &str,
     element: &DataType,
     delimiter: u8,
     dimension: usize,
@@ -277,19 +385,21 @@ fn array(
             "an array has at most {MOST_DIMENSIONS} dimensions"
         )));
     }
+    let items: Vec<&RawValue> =
+        serde_json::from_str(json).map_err(|_| Unfit::new("not an array"))?;
     // An array inside an array of JSON is an element, not a dimension.
     let nests = element.conversion != Conversion::Json;
     out.put_u8(b'{');
-    for (index, item) in items.iter().enumerate() {
+    for (index, item) in items.into_iter().enumerate() {
         if index > 0 {
             out.put_u8(delimiter);
         }
-        match item {
-            Value::Array(inner) if nests => {
+        match item.get() {
+            inner if nests && inner.starts_with('[') => {
                 array(inner, element, delimiter, dimension + 1, out)?;
             }
-            Value::Null => out.put_slice(b"NULL"),
-            item => {
+            "null" => out.put_slice(b"NULL"),
+            _ => {
                 let mut text = BytesMut::new();
                 encode_as(item, element, &mut text)?;
                 out.put_u8(b'"');

@@ -7,7 +7,7 @@ use super::{
         error::Error,
         wire::{self, Connection, Field, Tag},
     },
-    Answer, Lease, Request,
+    Answer, Lease, Request, classify,
     data_type::{Conversion, DataType},
     output::{Document, Summary},
     statements::{self, Column},
@@ -100,7 +100,13 @@ async fn collect(connection: &mut Connection, request: &Request) -> Result<Colle
             }
             Tag::Error if failure.is_none() => {
                 let mut error = connection.error();
-                error.statement_number = Some(statement_number);
+                error.statement_number = Some(match error.position {
+                    // A text that cannot be parsed fails as a whole, before its first statement.
+                    Some(position) if statement_number == 1 => {
+                        classify::statement_at(&request.sql, position)
+                    }
+                    _ => statement_number,
+                });
                 failure = Some(error);
             }
             Tag::CopyIn | Tag::CopyOut | Tag::CopyBoth => {

@@ -16,7 +16,7 @@ use super::{
     GRACE, Lease, Progress, Request, check,
     classify::Text,
     execute::{self, Replies, Reply},
-    output,
+    output, refuse_open_transaction,
     statements::{self, Prepared},
 };
 
@@ -181,7 +181,10 @@ impl Rows {
                 }
                 Reply::Suspended => execute::ask_for_more(&mut self.lease, PORTION).await,
                 Reply::Complete(..) => execute::close(&mut self.lease, &self.request).await,
-                Reply::End => return (out, Stage::Closed),
+                Reply::End => match refuse_open_transaction(&self.lease) {
+                    Ok(()) => return (out, Stage::Closed),
+                    Err(error) => Err(error),
+                },
             };
             if let Err(error) = step {
                 return self.fail(error, out);

@@ -94,7 +94,8 @@ async fn parameters_that_do_not_fit_are_named_by_pointer() {
     let pool = database.pool();
     let with = async |sql: &str, params: serde_json::Value| {
         let mut request = Request::new(sql);
-        request.params = params.as_array().expect("an array").clone();
+        let params = params.as_array().expect("an array");
+        request.params = params.iter().cloned().map(Into::into).collect();
         run(&pool, &request).await.expect_err("it does not fit")
     };
     let error = with("select $1::int4, $2::int2", json!([1, 40_000])).await;
@@ -154,4 +155,46 @@ async fn a_role_that_may_not_is_refused_with_its_sqlstate() {
     };
     let error = refusal(&database.pool(), "copy (select 1) to program 'cat'").await;
     assert_eq!(error.details().expect("some")["sqlstate"], "42501");
+}
+
+#[tokio::test]
+async fn the_number_of_a_statement_is_that_of_its_position() {
+    let Some(database) = TestDb::create().await else {
+        return;
+    };
+    let pool = database.pool();
+    for (sql, number) in [
+        ("select 1; selec 2", 2),
+        ("selec 1; select 2", 1),
+        ("select ';é', 1; /* ; */ select 2; select (", 3),
+        ("select 1; select 1/0", 2),
+        ("select no_column; select 2", 1),
+    ] {
+        let details = refusal(&pool, sql).await.details().expect("some");
+        assert_eq!(details["statement_number"], number, "{sql}: {details}");
+    }
+}
+
+#[tokio::test]
+async fn a_transaction_that_is_left_open_is_an_error() {
+    let Some(database) = TestDb::create().await else {
+        return;
+    };
+    let pool = database.pool_of(1);
+    ask(&pool, "create table w (a int)").await;
+    for sql in [
+        "begin; insert into w values (-7)",
+        "begin",
+        "insert into w values (1); commit; begin",
+    ] {
+        let error = refusal(&pool, sql).await;
+        assert_eq!(error.code(), Code::InvalidRequest, "{sql}");
+        let message = error.public_message().expect("one").into_owned();
+        assert!(message.contains("left a transaction open"), "{message}");
+    }
+    ask(&pool, "begin; insert into w values (2); commit").await;
+    assert_eq!(
+        value(&pool, "select string_agg(a::text, ',') from w").await,
+        "1,2"
+    );
 }

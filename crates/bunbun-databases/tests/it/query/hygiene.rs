@@ -55,7 +55,7 @@ async fn an_open_transaction_does_not_leak() {
     let pool = database.pool_of(1);
     let first = process(&pool).await;
     ask(&pool, "create table t (a int)").await;
-    ask(&pool, "begin").await;
+    refusal(&pool, "begin").await;
     ask(&pool, "insert into t values (1)").await;
     ask(&pool, "rollback").await;
     assert_eq!(
@@ -63,7 +63,7 @@ async fn an_open_transaction_does_not_leak() {
         1,
         "the insert stood alone"
     );
-    ask(&pool, "begin; insert into t values (2)").await;
+    refusal(&pool, "begin; insert into t values (2)").await;
     assert_eq!(
         value(&pool, "select count(*) from t").await,
         1,

@@ -157,7 +157,7 @@ async fn parameters_arrive_as_the_statement_s_types_and_come_back() {
         ("int4", Value::Null, Value::Null),
     ] {
         let mut request = Request::new(format!("select $1::{data_type} as v"));
-        request.params = vec![input.clone()];
+        request.params = vec![input.clone().into()];
         let answer = answer(&pool, &request)
             .await
             .unwrap_or_else(|error| panic!("{data_type} from {input}: {error:?}"));
@@ -235,9 +235,9 @@ async fn inferred_types_of_parameters_are_those_of_their_columns() {
     ask(&pool, "create domain tags as text[]; create table t (id bigserial primary key, at timestamptz, doc jsonb, tags tags)").await;
     let mut request = Request::new("insert into t (at, doc, tags) values ($1, $2, $3) returning *");
     request.params = vec![
-        json!("2024-01-02T00:00:00Z"),
-        json!({"a": [1]}),
-        json!(["x", "y"]),
+        json!("2024-01-02T00:00:00Z").into(),
+        json!({"a": [1]}).into(),
+        json!(["x", "y"]).into(),
     ];
     let answer = answer(&pool, &request).await.expect("it runs");
     assert_eq!(

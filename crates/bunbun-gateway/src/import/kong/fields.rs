@@ -1,6 +1,8 @@
 //! Reading a mapping field by field: what is left over at the end is not silently dropped but
 //! listed.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value};
 
 use super::super::{ImportError, Untranslated, is_printable};
@@ -38,13 +40,17 @@ impl Findings {
     }
 
     /// The entries, unless there were too many.
-    pub(super) fn finish(self) -> Outcome<Vec<Untranslated>> {
+    pub(super) fn finish(mut self) -> Outcome<Vec<Untranslated>> {
         if self.overflow {
             return Err(ImportError::TooMany {
                 what: "parts that cannot be translated",
                 limit: MAX_ENTRIES,
             });
         }
+        // A route with several paths may say the same of each.
+        let mut told = HashSet::new();
+        self.entries
+            .retain(|entry| told.insert((entry.path.clone(), entry.reason.clone())));
         Ok(self.entries)
     }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use bunbun_http::{Body, body};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response};
+use http::{HeaderMap, HeaderValue, Method, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 
@@ -64,7 +64,14 @@ fn many_requests_share_one_connection_per_worker() {
                 scope.spawn(|| {
                     let client = Http2Client::connect(gateway.address);
                     // More than the upstream takes at once on a connection.
-                    client.send_all((0..100).map(|n| get(&format!("/u/{n}"))).collect())
+                    let requests = (0..100).map(|n| {
+                        let mut request = get(&format!("/u/{n}"));
+                        if n % 2 == 1 {
+                            *request.method_mut() = Method::POST;
+                        }
+                        request
+                    });
+                    client.send_all(requests.collect())
                 })
             })
             .collect();

@@ -4,6 +4,7 @@
 mod banner;
 mod provision;
 mod secrets;
+mod supervise;
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -15,7 +16,7 @@ use bunbun_core::{
     config::{Config, Sources},
     shutdown::Shutdown,
 };
-use bunbun_databases::postgres::cluster::{Cluster, ClusterConfig};
+use bunbun_databases::postgres::cluster::{Cluster, ClusterConfig, ClusterError};
 use bunbun_http::slots::SlotMode;
 
 use self::{banner::Banner, secrets::Secrets};
@@ -78,16 +79,16 @@ impl Session<'_> {
         if !self.own_cluster {
             return self.serve(shutdown, SlotMode::Remote).await;
         }
-        let started = tokio::select! {
+        let mut cluster = tokio::select! {
             started = self.start_cluster() => started?,
             // A server that is half started is adopted next time.
             () = shutdown.begun() => return Ok(()),
         };
-        let outcome = match self.prepare(&started).await {
-            Ok(()) => self.serve(shutdown, SlotMode::Embedded).await,
+        let outcome = match self.prepare(&cluster).await {
+            Ok(()) => self.serve_beside(&mut cluster, shutdown).await,
             Err(failure) => Err(failure),
         };
-        let stopped = started.stop(STOP_TIMEOUT).await.map_err(|error| {
+        let stopped = cluster.stop(STOP_TIMEOUT).await.map_err(|error| {
             let hint = "its log is postgres.log in the data directory";
             Failure::because("PostgreSQL could not be stopped", &error, hint)
         });
@@ -104,9 +105,26 @@ impl Session<'_> {
         Cluster::start(ClusterConfig::new(directory))
             .await
             .map_err(|error| {
-                let hint = "DATABASE_URL makes `bunbun dev` use a PostgreSQL that runs already";
+                let hint = hint(&error, &self.data_dir);
                 Failure::because("PostgreSQL cannot be started", &error, hint)
             })
+    }
+
+    /// Serves and keeps PostgreSQL running; each ends the other.
+    async fn serve_beside(self, cluster: &mut Cluster, shutdown: Shutdown) -> Result<(), Failure> {
+        let (served, kept) = tokio::join!(
+            async {
+                let served = self.serve(shutdown.clone(), SlotMode::Embedded).await;
+                shutdown.begin();
+                served
+            },
+            async {
+                let kept = supervise::keep_running(cluster, &shutdown).await;
+                shutdown.begin();
+                kept
+            }
+        );
+        kept.and(served)
     }
 
     /// Makes roles and databases, and remembers how they are reached.
@@ -140,6 +158,17 @@ impl Session<'_> {
         })
         .await
     }
+}
+
+/// What to do when PostgreSQL does not start.
+fn hint(error: &ClusterError, place: &Path) -> String {
+    if error.is_disk_full() {
+        let place = place.display();
+        return format!(
+            "the disk of {place} is full: free some space, or --data-dir names another place"
+        );
+    }
+    "DATABASE_URL makes `bunbun dev` use a PostgreSQL that runs already".to_owned()
 }
 
 /// Whether any layer says where to listen.

@@ -3,11 +3,20 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use tokio_postgres::types::{IsNull, Type};
 
-use super::encode;
+use super::{Parameter, encode};
 
 fn text(value: &Value, data_type: &Type) -> Option<String> {
+    encoded(&Parameter::from(value.clone()), data_type)
+}
+
+/// As [`text`], of JSON as a caller writes it.
+fn written(json: &str, data_type: &Type) -> Option<String> {
+    encoded(&serde_json::from_str(json).expect("JSON"), data_type)
+}
+
+fn encoded(value: &Parameter, data_type: &Type) -> Option<String> {
     let mut out = BytesMut::new();
-    match encode(value, data_type, &mut out) {
+    match encode(value.json(), data_type, &mut out) {
         Ok(IsNull::No) => Some(String::from_utf8(out.to_vec()).expect("text is UTF-8")),
         Ok(IsNull::Yes) => Some("∅".to_owned()),
         Err(_) => None,
@@ -44,6 +53,57 @@ fn numerics_keep_every_digit() {
     for bad in ["", ".", "1e", "0x10", "1;drop", "1 2", "--1", "e5"] {
         assert!(text(&json!(bad), &Type::NUMERIC).is_none(), "{bad}");
     }
+}
+
+#[test]
+fn numbers_keep_the_digits_that_the_caller_wrote() {
+    let long = "123456789012345678901234567890.12345";
+    assert_eq!(written(long, &Type::NUMERIC).as_deref(), Some(long));
+    assert_eq!(written("1e400", &Type::NUMERIC).as_deref(), Some("1e400"));
+    assert_eq!(
+        written(&format!("[[{long}], [1.10]]"), &Type::NUMERIC_ARRAY),
+        Some(format!(r#"{{{{"{long}"}},{{"1.10"}}}}"#))
+    );
+    let document = r#"{"price":12345678901234567890.10, "x" : [1.10]}"#;
+    for data_type in [Type::JSON, Type::JSONB, Type::TEXT] {
+        assert_eq!(written(document, &data_type).as_deref(), Some(document));
+    }
+}
+
+#[test]
+fn integers_may_be_written_with_point_and_exponent_but_lose_nothing() {
+    for (json, integer) in [
+        ("3.00", Some("3")),
+        ("12e1", Some("120")),
+        ("-1200e-2", Some("-12")),
+        ("0.0e99", Some("0")),
+        ("-0", Some("0")),
+        ("9223372036854775807.0", Some("9223372036854775807")),
+        ("3.00000000000000000001", None),
+        ("1e400", None),
+        ("1e99999999999999999999", None),
+        ("1e-9223372036854775808", None),
+        ("9223372036854775808", None),
+    ] {
+        assert_eq!(written(json, &Type::INT8).as_deref(), integer, "{json}");
+    }
+}
+
+#[test]
+fn escapes_are_read_and_those_of_no_character_refused() {
+    let escaped = r#""a\"\u00e9\n""#;
+    assert_eq!(written(escaped, &Type::TEXT).as_deref(), Some("a\"é\n"));
+    assert_eq!(written(r#""\ud800""#, &Type::TEXT), None);
+    assert_eq!(written(r#""\u0000""#, &Type::TEXT), None);
+}
+
+#[test]
+fn depth_is_limited_outside_of_strings() {
+    let nested = |depth| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+    assert!(serde_json::from_str::<Parameter>(&nested(127)).is_ok());
+    assert!(serde_json::from_str::<Parameter>(&nested(128)).is_err());
+    let quoted = format!(r#""\"{}""#, "[".repeat(500));
+    assert!(serde_json::from_str::<Parameter>(&quoted).is_ok());
 }
 
 #[test]
@@ -143,7 +203,7 @@ proptest! {
     fn any_json_for_any_built_in_type_never_panics(value in any_json(), oid in 0_u32..6_200) {
         if let Some(data_type) = Type::from_oid(oid) {
             let mut out = BytesMut::new();
-            let _ = encode(&value, &data_type, &mut out);
+            let _ = encode(Parameter::from(value).json(), &data_type, &mut out);
         }
     }
 }
