@@ -8,7 +8,7 @@ MAKEFLAGS += --no-print-directory
 # rustup puts cargo here, and into PATH for new shells only.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-# `dev` builds in a fraction of `release`'s time, which is what a newcomer's first minutes need;
+# `release` links everything as one unit, which takes minutes that a newcomer need not wait;
 # `make run PROFILE=release` for speed.
 PROFILE ?= dev
 # Arguments for `bunbun dev`: make run ARGS='--port 4000'

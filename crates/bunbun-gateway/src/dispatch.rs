@@ -27,7 +27,7 @@ use crate::{
     route::{HostRule, Route, Target, X_FORWARDED_PREFIX},
     slot::Filling,
     tunnel,
-    upstream::{Lease, SendOptions, Upstream},
+    upstream::{Lease, SendOptions, Upstream, replay},
 };
 
 /// Largest body that is held for a retry or a mirror.
@@ -249,16 +249,12 @@ impl Dispatch<'_> {
         let Some(mirror) = &self.route.mirror else {
             return;
         };
-        let Some(body) = request.body().replay() else {
+        let Some(mut copy) = replay(request) else {
             return;
         };
         let Ok(permit) = Arc::clone(self.mirrors).try_acquire_owned() else {
             return;
         };
-        let mut copy = Request::new(body);
-        *copy.method_mut() = request.method().clone();
-        *copy.uri_mut() = request.uri().clone();
-        *copy.headers_mut() = request.headers().clone();
         copy.headers_mut().remove(UPGRADE);
         copy.headers_mut().remove(CONNECTION);
         let (mirror, options) = (

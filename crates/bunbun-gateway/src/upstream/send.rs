@@ -488,7 +488,8 @@ fn is_idempotent(method: &Method) -> bool {
     )
 }
 
-fn replay(request: &Request<EdgeBody>) -> Option<Request<EdgeBody>> {
+/// A copy of a request whose body can be sent again.
+pub(crate) fn replay(request: &Request<EdgeBody>) -> Option<Request<EdgeBody>> {
     let body = request.body().replay()?;
     let mut copy = Request::new(body);
     *copy.method_mut() = request.method().clone();
