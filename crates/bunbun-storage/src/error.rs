@@ -199,7 +199,7 @@ impl StorageError {
 
     /// The private cause.
     #[must_use]
-    pub fn cause(&self) -> Option<&(dyn std::error::Error + Send + Sync)> {
+    pub fn cause(&self) -> Option<&(dyn std::error::Error + Send + Sync + 'static)> {
         self.0.cause.as_deref()
     }
 
@@ -372,8 +372,11 @@ impl From<bunbun_postgres::tokio_postgres::Error> for StorageError {
 
 /// What a failure of the database means to a client, by its SQLSTATE.
 fn from_database(state: Option<&str>, error: bunbun_postgres::Error) -> StorageError {
-    use bunbun_core::{Classify as _, Kind};
+    use bunbun_core::Kind;
     let found = match state {
+        _ if matches!(error, bunbun_postgres::Error::RoleNotAllowed(_)) => {
+            StorageError::access_denied("the token's role may not be used")
+        }
         Some("42501") => StorageError::access_denied("new row violates row-level security policy"),
         Some("23505") => StorageError::named(
             Code::ResourceAlreadyExists,
@@ -394,7 +397,7 @@ fn from_database(state: Option<&str>, error: bunbun_postgres::Error) -> StorageE
             let message = "The database is currently in read-only mode. Please try again later.";
             StorageError::new(Code::DatabaseReadOnly, 503, message)
         }
-        _ if matches!(error.kind(), Kind::Unavailable | Kind::RateLimited | Kind::Timeout) => {
+        _ if matches!(bunbun_core::Classify::code(&error).kind(), Kind::Unavailable | Kind::RateLimited | Kind::Timeout) => {
             let message = "The database is not available now. Please try again later.";
             StorageError::new(Code::DatabaseConnectionLimit, 503, message)
         }
