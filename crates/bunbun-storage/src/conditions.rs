@@ -84,7 +84,10 @@ pub fn parse_date(text: &str) -> Option<i64> {
 /// A moment as a date of HTTP.
 #[must_use]
 pub fn http_date(moment: OffsetDateTime) -> String {
-    moment.to_offset(time::UtcOffset::UTC).format(HTTP_DATE).unwrap_or_default()
+    moment
+        .to_offset(time::UtcOffset::UTC)
+        .format(HTTP_DATE)
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -105,7 +108,10 @@ mod tests {
     fn dates_go_there_and_back() {
         let text = "Tue, 15 Nov 1994 08:12:31 GMT";
         let seconds = parse_date(text).unwrap();
-        assert_eq!(http_date(OffsetDateTime::from_unix_timestamp(seconds).unwrap()), text);
+        assert_eq!(
+            http_date(OffsetDateTime::from_unix_timestamp(seconds).unwrap()),
+            text
+        );
         assert_eq!(parse_date("yesterday"), None);
     }
 
@@ -122,7 +128,10 @@ mod tests {
             (&[("if-none-match", "\"b\", \"a\"")], Verdict::NotModified),
             (&[("if-none-match", "*")], Verdict::NotModified),
             (&[("if-none-match", "\"b\"")], Verdict::Proceed),
-            (&[("if-none-match", "\"b\""), ("if-modified-since", same)], Verdict::Proceed),
+            (
+                &[("if-none-match", "\"b\""), ("if-modified-since", same)],
+                Verdict::Proceed,
+            ),
             (&[("if-modified-since", same)], Verdict::NotModified),
             (&[("if-modified-since", before)], Verdict::Proceed),
             (&[("if-match", "\"a\"")], Verdict::Proceed),
@@ -130,13 +139,36 @@ mod tests {
             (&[("if-match", "W/\"a\"")], Verdict::Failed),
             (&[("if-unmodified-since", before)], Verdict::Failed),
             (&[("if-unmodified-since", same)], Verdict::Proceed),
-            (&[("if-match", "\"a\""), ("if-unmodified-since", before)], Verdict::Proceed),
+            (
+                &[("if-match", "\"a\""), ("if-unmodified-since", before)],
+                Verdict::Proceed,
+            ),
         ] {
-            assert_eq!(judge(&headers(pairs), "\"a\"", modified), verdict, "{pairs:?}");
+            assert_eq!(
+                judge(&headers(pairs), "\"a\"", modified),
+                verdict,
+                "{pairs:?}"
+            );
         }
-        assert!(range_applies(&headers(&[("if-range", "\"a\"")]), "\"a\"", modified));
-        assert!(range_applies(&headers(&[("if-range", same)]), "\"a\"", modified));
-        assert!(!range_applies(&headers(&[("if-range", "\"b\"")]), "\"a\"", modified));
-        assert!(!range_applies(&headers(&[("if-range", before)]), "\"a\"", modified));
+        assert!(range_applies(
+            &headers(&[("if-range", "\"a\"")]),
+            "\"a\"",
+            modified
+        ));
+        assert!(range_applies(
+            &headers(&[("if-range", same)]),
+            "\"a\"",
+            modified
+        ));
+        assert!(!range_applies(
+            &headers(&[("if-range", "\"b\"")]),
+            "\"a\"",
+            modified
+        ));
+        assert!(!range_applies(
+            &headers(&[("if-range", before)]),
+            "\"a\"",
+            modified
+        ));
     }
 }

@@ -23,8 +23,15 @@ const ATTEMPTS: usize = 4;
 
 /// What `encodeURIComponent` leaves as it is.
 const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-').remove(b'_').remove(b'.').remove(b'!').remove(b'~').remove(b'*').remove(b'\'')
-    .remove(b'(').remove(b')');
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'!')
+    .remove(b'~')
+    .remove(b'*')
+    .remove(b'\'')
+    .remove(b'(')
+    .remove(b')');
 
 /// How an object is to be shown.
 #[derive(Debug, Default)]
@@ -47,7 +54,12 @@ pub(crate) enum Access {
 }
 
 /// An object's row, where it may be read.
-pub(crate) async fn find(session: &Session, bucket: &str, name: &str, access: Access) -> Result<Object> {
+pub(crate) async fn find(
+    session: &Session,
+    bucket: &str,
+    name: &str,
+    access: Access,
+) -> Result<Object> {
     let mut client = session.database.client().await?;
     let transaction = session.database.begin_service(&mut client).await?;
     let found = buckets::find(&transaction, bucket).await?;
@@ -71,7 +83,13 @@ pub(crate) async fn find(session: &Session, bucket: &str, name: &str, access: Ac
 /// An object's bytes; where they were replaced since the row was read, those that are there now.
 pub(crate) async fn open(session: &Session, mut object: Object) -> Result<(Object, Blob)> {
     for _ in 0..ATTEMPTS {
-        match session.service.0.blobs.read(&blob_key(session, &object)).await {
+        match session
+            .service
+            .0
+            .blobs
+            .read(&blob_key(session, &object))
+            .await
+        {
             Ok(blob) => return Ok((object, blob)),
             Err(BlobError::NotFound) => {
                 let now = find(session, &object.bucket_id, &object.name, Access::Proven).await?;
@@ -83,12 +101,22 @@ pub(crate) async fn open(session: &Session, mut object: Object) -> Result<(Objec
             Err(error) => return Err(error.into()),
         }
     }
-    tracing::error!(bucket = object.bucket_id, version = object.version, "a row has no bytes");
+    tracing::error!(
+        bucket = object.bucket_id,
+        version = object.version,
+        "a row has no bytes"
+    );
     Err(StorageError::no_such_key())
 }
 
 /// The answer to a GET or HEAD.
-pub(crate) async fn respond(session: &Session, object: Object, method: &Method, headers: &HeaderMap, show: &Show) -> Result<Response> {
+pub(crate) async fn respond(
+    session: &Session,
+    object: Object,
+    method: &Method,
+    headers: &HeaderMap,
+    show: &Show,
+) -> Result<Response> {
     match conditions::judge(headers, &object.etag(), object.modified) {
         Verdict::Proceed => {}
         Verdict::NotModified => {
@@ -109,7 +137,9 @@ pub(crate) async fn respond(session: &Session, object: Object, method: &Method, 
         let mut response = Response::new(Body::empty());
         let length = frame(&mut response, &wanted, size)?;
         describe(response.headers_mut(), &object, show);
-        response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+        response
+            .headers_mut()
+            .insert(header::CONTENT_LENGTH, length.into());
         return Ok(response);
     }
     let (object, blob) = open(session, object).await?;
@@ -118,7 +148,9 @@ pub(crate) async fn respond(session: &Session, object: Object, method: &Method, 
     let mut response = Response::new(Body::empty());
     let length = frame(&mut response, &wanted, size)?;
     describe(response.headers_mut(), &object, show);
-    response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+    response
+        .headers_mut()
+        .insert(header::CONTENT_LENGTH, length.into());
     if method != Method::HEAD {
         let range = match wanted {
             Wanted::Whole => 0..size,
@@ -134,7 +166,12 @@ fn wanted(headers: &HeaderMap, object: &Object, size: u64) -> Wanted {
     if !conditions::range_applies(headers, &object.etag(), object.modified) {
         return Wanted::Whole;
     }
-    range::parse(headers.get(header::RANGE).and_then(|value| value.to_str().ok()), size)
+    range::parse(
+        headers
+            .get(header::RANGE)
+            .and_then(|value| value.to_str().ok()),
+        size,
+    )
 }
 
 /// Status and `Content-Range`; the length of what follows.
@@ -160,13 +197,20 @@ pub(crate) fn describe(headers: &mut HeaderMap, object: &Object, show: &Show) {
     let mimetype = object.mimetype();
     insert(headers, header::CONTENT_TYPE, mime::shown(mimetype));
     insert(headers, header::ETAG, &object.etag());
-    insert(headers, header::LAST_MODIFIED, &conditions::http_date(object.modified));
+    insert(
+        headers,
+        header::LAST_MODIFIED,
+        &conditions::http_date(object.modified),
+    );
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
     if mime::is_active(mimetype) {
         headers.insert(header::CONTENT_SECURITY_POLICY, SANDBOX);
     }
-    match show.expires_at.and_then(|at| time::OffsetDateTime::from_unix_timestamp(at).ok()) {
+    match show
+        .expires_at
+        .and_then(|at| time::OffsetDateTime::from_unix_timestamp(at).ok())
+    {
         Some(at) => insert(headers, header::EXPIRES, &conditions::http_date(at)),
         None => insert(headers, header::CACHE_CONTROL, object.cache_control()),
     }

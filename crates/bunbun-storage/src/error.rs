@@ -157,7 +157,12 @@ impl StorageError {
         }))
     }
 
-    fn named(code: Code, status: u16, error: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+    fn named(
+        code: Code,
+        status: u16,
+        error: &'static str,
+        message: impl Into<Cow<'static, str>>,
+    ) -> Self {
         Self(Arc::new(Parts {
             code,
             status,
@@ -204,7 +209,12 @@ impl StorageError {
     }
 
     pub(crate) fn no_such_bucket() -> Self {
-        Self::named(Code::NoSuchBucket, 404, "Bucket not found", "Bucket not found")
+        Self::named(
+            Code::NoSuchBucket,
+            404,
+            "Bucket not found",
+            "Bucket not found",
+        )
     }
 
     pub(crate) fn no_such_key() -> Self {
@@ -220,11 +230,21 @@ impl StorageError {
     }
 
     pub(crate) fn key_already_exists() -> Self {
-        Self::named(Code::KeyAlreadyExists, 409, "Duplicate", "The resource already exists")
+        Self::named(
+            Code::KeyAlreadyExists,
+            409,
+            "Duplicate",
+            "The resource already exists",
+        )
     }
 
     pub(crate) fn bucket_already_exists() -> Self {
-        Self::named(Code::BucketAlreadyExists, 409, "Duplicate", "The resource already exists")
+        Self::named(
+            Code::BucketAlreadyExists,
+            409,
+            "Duplicate",
+            "The resource already exists",
+        )
     }
 
     pub(crate) fn bucket_not_empty() -> Self {
@@ -233,7 +253,12 @@ impl StorageError {
     }
 
     pub(crate) fn invalid_bucket_name() -> Self {
-        Self::named(Code::InvalidBucketName, 400, "Invalid Input", "Bucket name invalid")
+        Self::named(
+            Code::InvalidBucketName,
+            400,
+            "Invalid Input",
+            "Bucket name invalid",
+        )
     }
 
     pub(crate) fn invalid_key(key: &str) -> Self {
@@ -251,7 +276,12 @@ impl StorageError {
     }
 
     pub(crate) fn invalid_range() -> Self {
-        Self::named(Code::InvalidRange, 416, "invalid_range", "invalid range provided")
+        Self::named(
+            Code::InvalidRange,
+            416,
+            "invalid_range",
+            "invalid range provided",
+        )
     }
 
     /// A body or parameter that is not what the endpoint takes, in the words of the original's
@@ -261,7 +291,11 @@ impl StorageError {
     }
 
     pub(crate) fn invalid_parameter(name: &str) -> Self {
-        Self::new(Code::InvalidParameter, 400, format!("Invalid Parameter {name}"))
+        Self::new(
+            Code::InvalidParameter,
+            400,
+            format!("Invalid Parameter {name}"),
+        )
     }
 
     pub(crate) fn missing_parameter(name: &str) -> Self {
@@ -305,7 +339,7 @@ impl StorageError {
     /// The HTTP status on the REST endpoints: everything that was handled is 400.
     fn visible_status(&self) -> StatusCode {
         match self.0.status {
-            status @ (429 | 500.. ) => {
+            status @ (429 | 500..) => {
                 StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
             }
             _ => StatusCode::BAD_REQUEST,
@@ -320,7 +354,10 @@ impl StorageError {
     /// Logs it once, where the request's id is known.
     pub(crate) fn log(&self, request_id: &bunbun_http::RequestId) {
         let cause = self.cause().map(|cause| bunbun_core::error::chain(cause));
-        let (code, error) = (self.0.code.as_str(), cause.as_deref().unwrap_or(self.message()));
+        let (code, error) = (
+            self.0.code.as_str(),
+            cause.as_deref().unwrap_or(self.message()),
+        );
         match self.0.status {
             503 | 544 => tracing::warn!(%request_id, code, error, "request failed"),
             500.. => tracing::error!(%request_id, code, error, "request failed"),
@@ -397,11 +434,19 @@ fn from_database(state: Option<&str>, error: bunbun_postgres::Error) -> StorageE
             let message = "The database is currently in read-only mode. Please try again later.";
             StorageError::new(Code::DatabaseReadOnly, 503, message)
         }
-        _ if matches!(bunbun_core::Classify::code(&error).kind(), Kind::Unavailable | Kind::RateLimited | Kind::Timeout) => {
+        _ if matches!(
+            bunbun_core::Classify::code(&error).kind(),
+            Kind::Unavailable | Kind::RateLimited | Kind::Timeout
+        ) =>
+        {
             let message = "The database is not available now. Please try again later.";
             StorageError::new(Code::DatabaseConnectionLimit, 503, message)
         }
-        _ => StorageError::new(Code::DatabaseError, 500, "The database refused the statement"),
+        _ => StorageError::new(
+            Code::DatabaseError,
+            500,
+            "The database refused the statement",
+        ),
     };
     found.because(error)
 }

@@ -28,7 +28,9 @@ pub struct Identity {
 
 impl std::fmt::Debug for Identity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Identity").field("role", &self.role).finish_non_exhaustive()
+        f.debug_struct("Identity")
+            .field("role", &self.role)
+            .finish_non_exhaustive()
     }
 }
 
@@ -61,10 +63,19 @@ impl Identity {
     pub fn of_token(project: &Project, token: &str) -> Result<Self> {
         let translated = token
             .starts_with(Project::OPAQUE_PREFIX)
-            .then(|| project.identify_key(token).and_then(|key| key.translated.cloned()))
+            .then(|| {
+                project
+                    .identify_key(token)
+                    .and_then(|key| key.translated.cloned())
+            })
             .flatten();
-        let token = translated.as_ref().map_or(token, |token| token.expose_secret());
-        let claims = project.verifier.verify(token).map_err(|error| denied(&error))?;
+        let token = translated
+            .as_ref()
+            .map_or(token, |token| token.expose_secret());
+        let claims = project
+            .verifier
+            .verify(token)
+            .map_err(|error| denied(&error))?;
         let text = serde_json::to_string(&claims.all).map_err(StorageError::internal)?;
         Ok(Self {
             role: claims.role.clone(),
@@ -79,7 +90,11 @@ impl Identity {
     /// # Errors
     /// `AccessDenied` where there is one and it is not valid.
     pub fn of_headers(project: &Project, headers: &HeaderMap) -> Result<Option<Self>> {
-        let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default().trim());
+        let text = |name| {
+            headers
+                .get(name)
+                .map(|value| value.to_str().unwrap_or_default().trim())
+        };
         let Some(value) = text(AUTHORIZATION).or_else(|| text(APIKEY)) else {
             return Ok(None);
         };

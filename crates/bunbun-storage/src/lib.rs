@@ -28,6 +28,5 @@ pub use self::{
     database::migrate,
     error::{Code, StorageError},
     service::{Settings, StorageParts, StorageService},
-    size::parse as parse_size,
     sweep::SweepReport,
 };

@@ -25,7 +25,8 @@ pub fn check(mime: &str, allowed: Option<&[String]>) -> Result<()> {
             None => rule == "*",
         }
     });
-    fits.then_some(()).ok_or_else(|| StorageError::invalid_mime_type(mime))
+    fits.then_some(())
+        .ok_or_else(|| StorageError::invalid_mime_type(mime))
 }
 
 /// `Text/HTML; charset=utf-8` as `text/html`.

@@ -20,7 +20,8 @@ pub fn bucket(name: &str) -> Result<&str> {
         && name.trim() == name
         && !is_dots(name)
         && name.chars().all(|c| c != '/' && is_safe(c));
-    fits.then_some(name).ok_or_else(StorageError::invalid_bucket_name)
+    fits.then_some(name)
+        .ok_or_else(StorageError::invalid_bucket_name)
 }
 
 /// The name of an object within its bucket.
@@ -30,8 +31,11 @@ pub fn bucket(name: &str) -> Result<&str> {
 pub fn key(name: &str) -> Result<&str> {
     let fits = (1..=MAX_KEY_BYTES).contains(&name.len())
         && name.chars().all(is_safe)
-        && !name.split('/').any(|segment| is_dots(segment) || segment == EMPTY_SEGMENT);
-    fits.then_some(name).ok_or_else(|| StorageError::invalid_key(name))
+        && !name
+            .split('/')
+            .any(|segment| is_dots(segment) || segment == EMPTY_SEGMENT);
+    fits.then_some(name)
+        .ok_or_else(|| StorageError::invalid_key(name))
 }
 
 /// A segment that means another place to whoever resolves it.
@@ -43,8 +47,8 @@ fn is_dots(segment: &str) -> bool {
 fn is_safe(c: char) -> bool {
     match c {
         'a'..='z' | 'A'..='Z' | '0'..='9' => true,
-        '_' | '/' | '!' | '-' | '.' | '*' | '\'' | '(' | ')' | ' ' | '&' | '$' | '@' | '=' | ';'
-        | ':' | '+' | ',' | '?' => true,
+        '_' | '/' | '!' | '-' | '.' | '*' | '\'' | '(' | ')' | ' ' | '&' | '$' | '@' | '='
+        | ';' | ':' | '+' | ',' | '?' => true,
         '\0'..='\u{7f}' => false,
         // C1 controls, and what XML cannot carry.
         '\u{80}'..='\u{9f}' | '\u{fffe}' | '\u{ffff}' => false,
@@ -58,7 +62,16 @@ mod tests {
 
     #[test]
     fn names_are_as_users_give_them() {
-        for good in ["a", "folder/cat.png", "ü/日本語 🎉.txt", "a b", "!-_.*'()&$@=;:+,?", ".hidden", "a..b/...", "x/"] {
+        for good in [
+            "a",
+            "folder/cat.png",
+            "ü/日本語 🎉.txt",
+            "a b",
+            "!-_.*'()&$@=;:+,?",
+            ".hidden",
+            "a..b/...",
+            "x/",
+        ] {
             assert!(key(good).is_ok(), "{good}");
         }
         assert!(key(&"k".repeat(1024)).is_ok());
@@ -70,11 +83,38 @@ mod tests {
     #[test]
     fn names_that_mean_another_place_or_break_tools_are_refused() {
         let long = "k".repeat(1025);
-        for bad in ["", "..", "a/../b", "../../etc/passwd", "a/.", "./a", "a\\b", "a\0b", "a\nb", "a%2e", "a#b", "<x>", "a|b", "\u{85}", "\u{ffff}", long.as_str()] {
+        for bad in [
+            "",
+            "..",
+            "a/../b",
+            "../../etc/passwd",
+            "a/.",
+            "./a",
+            "a\\b",
+            "a\0b",
+            "a\nb",
+            "a%2e",
+            "a#b",
+            "<x>",
+            "a|b",
+            "\u{85}",
+            "\u{ffff}",
+            long.as_str(),
+        ] {
             assert!(key(bad).is_err(), "{bad:?}");
         }
         let long = "b".repeat(101);
-        for bad in ["", "..", ".", "a/b", " a", "a ", "a%b", "a\\b", long.as_str()] {
+        for bad in [
+            "",
+            "..",
+            ".",
+            "a/b",
+            " a",
+            "a ",
+            "a%b",
+            "a\\b",
+            long.as_str(),
+        ] {
             assert!(bucket(bad).is_err(), "{bad:?}");
         }
     }

@@ -82,7 +82,13 @@ impl Call {
         let project = self.project?;
         let pool = self.service.database(&project).await?;
         Ok(Session {
-            database: Database { pool, facts: RequestFacts { operation, ..self.facts } },
+            database: Database {
+                pool,
+                facts: RequestFacts {
+                    operation,
+                    ..self.facts
+                },
+            },
             service: self.service,
             project,
             authenticated: caller.is_some(),
@@ -111,7 +117,10 @@ impl Session {
 impl FromRequestParts<StorageService> for Call {
     type Rejection = Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, service: &StorageService) -> Result<Self, Infallible> {
+    async fn from_request_parts(
+        parts: &mut Parts,
+        service: &StorageService,
+    ) -> Result<Self, Infallible> {
         let context = parts.extensions.get::<RequestContext>();
         let project = context.map(|context| Arc::clone(&context.project));
         let credential = match &project {
@@ -192,14 +201,19 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
         if bytes.is_empty() {
             return Err(StorageError::validation("body must be object"));
         }
-        serde_json::from_slice(&bytes).map(Self).map_err(|error| StorageError::validation(in_words(&error)))
+        serde_json::from_slice(&bytes)
+            .map(Self)
+            .map_err(|error| StorageError::validation(in_words(&error)))
     }
 }
 
 /// serde's message in the words of a JSON schema's validator.
 fn in_words(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    match text.strip_prefix("missing field `").and_then(|rest| rest.split_once('`')) {
+    match text
+        .strip_prefix("missing field `")
+        .and_then(|rest| rest.split_once('`'))
+    {
         Some((field, _)) => format!("body must have required property '{field}'"),
         None => format!("body is not valid: {text}"),
     }
@@ -208,5 +222,7 @@ fn in_words(error: &serde_json::Error) -> String {
 /// A parameter of the query.
 pub(crate) fn query_parameter(query: Option<&str>, name: &str) -> Option<String> {
     let mut pairs = url::form_urlencoded::parse(query?.as_bytes());
-    pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+    pairs
+        .find(|(key, _)| key == name)
+        .map(|(_, value)| value.into_owned())
 }

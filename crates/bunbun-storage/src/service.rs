@@ -4,10 +4,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use axum::Router;
 use bunbun_core::{clock::Clock, id::ProjectRef, project::Project};
-use bunbun_http::{
-    Body, RequestContext, RequestId,
-    body::Embedded,
-};
+use bunbun_http::{Body, RequestContext, RequestId, body::Embedded};
 use bunbun_postgres::{Pool, ProjectDatabases};
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
@@ -17,7 +14,12 @@ use secrecy::SecretString;
 use tokio::sync::OnceCell;
 use tower::ServiceExt as _;
 
-use crate::{blobs::Blobs, error::{Result, StorageError}, image::Renderer, routes};
+use crate::{
+    blobs::Blobs,
+    error::{Result, StorageError},
+    image::Renderer,
+    routes,
+};
 
 /// What can be set.
 #[derive(Debug, Clone)]
@@ -120,7 +122,8 @@ impl StorageService {
             Arc::clone(migrated.entry(project.reference.clone()).or_default())
         };
         // A failure is tried again by the next request.
-        cell.get_or_try_init(|| async { crate::migrate(&pool).await.map(drop) }).await?;
+        cell.get_or_try_init(|| async { crate::migrate(&pool).await.map(drop) })
+            .await?;
         Ok(pool)
     }
 }

@@ -39,16 +39,25 @@ impl StorageService {
     pub async fn sweep(&self, project: &Project) -> Result<SweepReport> {
         let pool = self.database(project).await?;
         let mut report = SweepReport::default();
-        self.expire_uploads(&project.reference, &pool, &mut report).await?;
+        self.expire_uploads(&project.reference, &pool, &mut report)
+            .await?;
         let older_than = self.moment(self.0.settings.sweep_grace);
-        let mut contents = self.0.blobs.list(project.reference.as_str(), older_than).chunks(BATCH);
+        let mut contents = self
+            .0
+            .blobs
+            .list(project.reference.as_str(), older_than)
+            .chunks(BATCH);
         while let Some(batch) = contents.next().await {
             let batch: Vec<Found> = batch.into_iter().collect::<Result<_, _>>()?;
             report.seen += batch.len() as u64;
             let orphans = self.orphans(&pool, batch).await?;
             report.removed += orphans.len() as u64;
             for key in &orphans {
-                tracing::info!(bucket = key.bucket, version = key.version, "removing bytes without a row");
+                tracing::info!(
+                    bucket = key.bucket,
+                    version = key.version,
+                    "removing bytes without a row"
+                );
             }
             self.0.blobs.delete(orphans).await?;
         }
@@ -61,10 +70,17 @@ impl StorageService {
         loop {
             tokio::time::sleep(every).await;
             match self.sweep(&project).await {
-                Ok(report) if report == SweepReport { seen: report.seen, ..SweepReport::default() } => {}
+                Ok(report)
+                    if report
+                        == SweepReport {
+                            seen: report.seen,
+                            ..SweepReport::default()
+                        } => {}
                 Ok(report) => tracing::info!(?report, "storage swept"),
                 Err(error) => {
-                    let error = error.cause().map_or_else(|| error.to_string(), |c| bunbun_core::error::chain(c));
+                    let error = error
+                        .cause()
+                        .map_or_else(|| error.to_string(), |c| bunbun_core::error::chain(c));
                     tracing::warn!(error, "storage could not be swept; trying again later");
                 }
             }
@@ -81,21 +97,31 @@ impl StorageService {
         let database = service_database(pool);
         let mut client = database.client().await?;
         let transaction = database.begin_service(&mut client).await?;
-        let (parts, contents): (Vec<_>, Vec<_>) = batch.into_iter().map(|f| f.key).partition(BlobKey::is_part);
+        let (parts, contents): (Vec<_>, Vec<_>) =
+            batch.into_iter().map(|f| f.key).partition(BlobKey::is_part);
         let mut orphans = Vec::new();
         // A content without a version is older than versions: it stays.
-        let contents: Vec<_> = contents.into_iter().filter(|key| key.version.is_some()).collect();
+        let contents: Vec<_> = contents
+            .into_iter()
+            .filter(|key| key.version.is_some())
+            .collect();
         if !contents.is_empty() {
             let buckets: Vec<&str> = contents.iter().map(|key| key.bucket.as_str()).collect();
             let names: Vec<&str> = contents.iter().map(|key| key.name.as_str()).collect();
-            let versions: Vec<&str> = contents.iter().filter_map(|key| key.version.as_deref()).collect();
+            let versions: Vec<&str> = contents
+                .iter()
+                .filter_map(|key| key.version.as_deref())
+                .collect();
             for at in objects::orphans(&transaction, &buckets, &names, &versions).await? {
                 orphans.extend(contents.get(at).cloned());
             }
         }
         if !parts.is_empty() {
             let ids: Vec<&str> = parts.iter().map(|key| key.name.as_str()).collect();
-            let versions: Vec<&str> = parts.iter().map(|key| key.version.as_deref().unwrap_or_default()).collect();
+            let versions: Vec<&str> = parts
+                .iter()
+                .map(|key| key.version.as_deref().unwrap_or_default())
+                .collect();
             for at in uploads::orphans(&transaction, &ids, &versions).await? {
                 orphans.extend(parts.get(at).cloned());
             }
@@ -103,7 +129,12 @@ impl StorageService {
         Ok(orphans)
     }
 
-    async fn expire_uploads(&self, project: &ProjectRef, pool: &Pool, report: &mut SweepReport) -> Result<()> {
+    async fn expire_uploads(
+        &self,
+        project: &ProjectRef,
+        pool: &Pool,
+        report: &mut SweepReport,
+    ) -> Result<()> {
         let database = service_database(pool);
         loop {
             let mut client = database.client().await?;
@@ -131,6 +162,10 @@ impl StorageService {
 fn service_database(pool: &Pool) -> Database {
     Database {
         pool: pool.clone(),
-        facts: RequestFacts { headers: "{}".to_owned(), operation: "storage.sweep", ..RequestFacts::default() },
+        facts: RequestFacts {
+            headers: "{}".to_owned(),
+            operation: "storage.sweep",
+            ..RequestFacts::default()
+        },
     }
 }

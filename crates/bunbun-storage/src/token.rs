@@ -69,7 +69,14 @@ impl SignedUrl {
 
     /// A token for writing.
     #[must_use]
-    pub fn upload(bucket: &str, name: &str, owner: Option<String>, upsert: bool, issued_at: i64, seconds: i64) -> Self {
+    pub fn upload(
+        bucket: &str,
+        name: &str,
+        owner: Option<String>,
+        upsert: bool,
+        issued_at: i64,
+        seconds: i64,
+    ) -> Self {
         Self {
             scope: Some(Scope::Upload),
             owner,
@@ -89,16 +96,28 @@ impl SignedUrl {
     /// # Errors
     /// `InvalidJWT` where it is no valid token, `InvalidSignature` where it is another object's or
     /// allows something else.
-    pub fn verify(token: &str, secret: &SecretString, now: i64, scope: Scope, bucket: &str, name: &str) -> Result<Self> {
+    pub fn verify(
+        token: &str,
+        secret: &SecretString,
+        now: i64,
+        scope: Scope,
+        bucket: &str,
+        name: &str,
+    ) -> Result<Self> {
         let claims = read(token, secret)?;
         if claims.exp <= now {
-            return Err(StorageError::invalid_jwt("\"exp\" claim timestamp check failed"));
+            return Err(StorageError::invalid_jwt(
+                "\"exp\" claim timestamp check failed",
+            ));
         }
         let own = claims.scope.unwrap_or(match claims.upsert {
             Some(_) => Scope::Upload,
             None => Scope::Download,
         });
-        let object = claims.url.strip_prefix(bucket).and_then(|rest| rest.strip_prefix('/'));
+        let object = claims
+            .url
+            .strip_prefix(bucket)
+            .and_then(|rest| rest.strip_prefix('/'));
         if own != scope || object != Some(name) {
             return Err(StorageError::invalid_signature());
         }
@@ -120,7 +139,9 @@ fn read(token: &str, key: &SecretString) -> Result<SignedUrl> {
     let decode = |part| BASE64_URL_SAFE_NO_PAD.decode(part).map_err(|_| malformed());
     let header: Header = serde_json::from_slice(&decode(header)?).map_err(|_| malformed())?;
     if header.alg != "HS256" {
-        return Err(StorageError::invalid_jwt("\"alg\" (Algorithm) Header Parameter value not allowed"));
+        return Err(StorageError::invalid_jwt(
+            "\"alg\" (Algorithm) Header Parameter value not allowed",
+        ));
     }
     let mut mac = Hmac::<Sha256>::new_from_slice(key.expose_secret().as_bytes())
         .map_err(|error| StorageError::internal(error.to_string()))?;
@@ -152,11 +173,22 @@ mod tests {
     fn a_token_allows_one_thing_with_one_object_for_its_time() {
         let token = SignedUrl::download("b", "folder/ü.png", 100, 60).sign(&secret());
         assert!(verify(&token, Scope::Download, "folder/ü.png", 159).is_ok());
-        assert_eq!(verify(&token, Scope::Download, "folder/ü.png", 160).unwrap_err(), Code::InvalidJwt);
-        assert_eq!(verify(&token, Scope::Download, "folder/u.png", 101).unwrap_err(), Code::InvalidSignature);
-        assert_eq!(verify(&token, Scope::Upload, "folder/ü.png", 101).unwrap_err(), Code::InvalidSignature);
+        assert_eq!(
+            verify(&token, Scope::Download, "folder/ü.png", 160).unwrap_err(),
+            Code::InvalidJwt
+        );
+        assert_eq!(
+            verify(&token, Scope::Download, "folder/u.png", 101).unwrap_err(),
+            Code::InvalidSignature
+        );
+        assert_eq!(
+            verify(&token, Scope::Upload, "folder/ü.png", 101).unwrap_err(),
+            Code::InvalidSignature
+        );
         let other = "another-secret-of-a-test-0123456789-0123".to_owned().into();
-        assert!(SignedUrl::verify(&token, &other, 101, Scope::Download, "b", "folder/ü.png").is_err());
+        assert!(
+            SignedUrl::verify(&token, &other, 101, Scope::Download, "b", "folder/ü.png").is_err()
+        );
     }
 
     #[test]
@@ -183,7 +215,10 @@ mod tests {
         let none = format!("eyJhbGciOiJub25lIn0.{rest}");
         assert!(verify(&none, Scope::Upload, "n", 1).is_err(), "{head}");
         for bad in ["", "a", "a.b", "a.b.c", "..", "a.b.c.d"] {
-            assert_eq!(verify(bad, Scope::Upload, "n", 1).unwrap_err(), Code::InvalidJwt);
+            assert_eq!(
+                verify(bad, Scope::Upload, "n", 1).unwrap_err(),
+                Code::InvalidJwt
+            );
         }
     }
 
@@ -200,6 +235,9 @@ mod tests {
         assert!(verify(&upload, Scope::Upload, "n", 1).is_ok());
         assert!(verify(&upload, Scope::Download, "n", 1).is_err());
         let user = old(serde_json::json!({"role": "service_role", "exp": 60}));
-        assert_eq!(verify(&user, Scope::Download, "n", 1).unwrap_err(), Code::InvalidSignature);
+        assert_eq!(
+            verify(&user, Scope::Download, "n", 1).unwrap_err(),
+            Code::InvalidSignature
+        );
     }
 }

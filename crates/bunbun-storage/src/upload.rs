@@ -37,7 +37,12 @@ pub(crate) struct Upload {
 impl Upload {
     /// The key of its bytes.
     pub(crate) fn key(&self, session: &Session) -> BlobKey {
-        BlobKey::object(session.project_ref(), &self.bucket, &self.name, Some(&self.version))
+        BlobKey::object(
+            session.project_ref(),
+            &self.bucket,
+            &self.name,
+            Some(&self.version),
+        )
     }
 
     fn row<'u>(&'u self, metadata: Option<&'u Value>) -> NewObject<'u> {
@@ -67,12 +72,20 @@ pub(crate) async fn bucket(session: &Session, id: &str) -> Result<Bucket> {
 /// The largest object that a bucket takes.
 pub(crate) fn limit(session: &Session, bucket: &Bucket) -> u64 {
     let project = session.service.0.settings.file_size_limit;
-    let own = bucket.file_size_limit.and_then(|limit| u64::try_from(limit).ok());
-    own.filter(|limit| *limit > 0).map_or(project, |limit| limit.min(project))
+    let own = bucket
+        .file_size_limit
+        .and_then(|limit| u64::try_from(limit).ok());
+    own.filter(|limit| *limit > 0)
+        .map_or(project, |limit| limit.min(project))
 }
 
 /// Proves that somebody may upload this: their row is written and rolled back.
-pub(crate) async fn prove(session: &Session, who: &Identity, upload: &Upload, declared: Option<u64>) -> Result<()> {
+pub(crate) async fn prove(
+    session: &Session,
+    who: &Identity,
+    upload: &Upload,
+    declared: Option<u64>,
+) -> Result<()> {
     let metadata = serde_json::json!({
         "mimetype": upload.mimetype, "size": declared, "contentLength": declared,
     });
@@ -120,7 +133,11 @@ pub(crate) async fn whole(
         return Err(StorageError::too_large());
     }
     prove(session, who, &upload, declared).await?;
-    let writer = session.service.0.blobs.writer(&upload.key(session), Digests::etag());
+    let writer = session
+        .service
+        .0
+        .blobs
+        .writer(&upload.key(session), Digests::etag());
     let writer = receive(writer, body, limit).await?;
     let etag = |written: &Written| written.sums.md5();
     complete(session, upload, writer, etag).await
@@ -143,7 +160,12 @@ pub(crate) async fn complete(
 }
 
 /// Commits the row of bytes that are durable under their key; without success they are removed.
-pub(crate) async fn commit(session: &Session, upload: Upload, size: u64, etag: &str) -> Result<Object> {
+pub(crate) async fn commit(
+    session: &Session,
+    upload: Upload,
+    size: u64,
+    etag: &str,
+) -> Result<Object> {
     let key = upload.key(session);
     match write_row(session, &upload, size, etag).await {
         Ok((object, previous)) => {
@@ -159,8 +181,19 @@ pub(crate) async fn commit(session: &Session, upload: Upload, size: u64, etag: &
     }
 }
 
-async fn write_row(session: &Session, upload: &Upload, size: u64, etag: &str) -> Result<(Object, Option<BlobKey>)> {
-    let metadata = content(&upload.mimetype, &upload.cache_control, size, etag, session.service.0.clock.as_ref())?;
+async fn write_row(
+    session: &Session,
+    upload: &Upload,
+    size: u64,
+    etag: &str,
+) -> Result<(Object, Option<BlobKey>)> {
+    let metadata = content(
+        &upload.mimetype,
+        &upload.cache_control,
+        size,
+        etag,
+        session.service.0.clock.as_ref(),
+    )?;
     let row = upload.row(Some(&metadata));
     let mut client = session.database.client().await?;
     let transaction = session.database.begin_service(&mut client).await?;
@@ -176,7 +209,13 @@ async fn write_row(session: &Session, upload: &Upload, size: u64, etag: &str) ->
 }
 
 /// The column `metadata`.
-pub(crate) fn content(mimetype: &str, cache_control: &str, size: u64, etag: &str, clock: &dyn Clock) -> Result<Value> {
+pub(crate) fn content(
+    mimetype: &str,
+    cache_control: &str,
+    size: u64,
+    etag: &str,
+    clock: &dyn Clock,
+) -> Result<Value> {
     let content = Content {
         e_tag: format!("\"{etag}\""),
         size,
@@ -191,19 +230,31 @@ pub(crate) fn content(mimetype: &str, cache_control: &str, size: u64, etag: &str
 
 /// A moment as the original's JSON has it.
 pub(crate) fn iso(moment: OffsetDateTime) -> String {
-    let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
-    moment.to_offset(time::UtcOffset::UTC).format(format).unwrap_or_default()
+    let format =
+        format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+    moment
+        .to_offset(time::UtcOffset::UTC)
+        .format(format)
+        .unwrap_or_default()
 }
 
 /// The key of an object's bytes.
 pub(crate) fn blob_key(session: &Session, object: &Object) -> BlobKey {
-    BlobKey::object(session.project_ref(), &object.bucket_id, &object.name, object.version.as_deref())
+    BlobKey::object(
+        session.project_ref(),
+        &object.bucket_id,
+        &object.name,
+        object.version.as_deref(),
+    )
 }
 
 /// Removes bytes that no row has any more. What cannot be removed now, the sweeper will.
 pub(crate) async fn discard(session: &Session, keys: Vec<BlobKey>) {
     if let Err(error) = session.service.0.blobs.delete(keys).await {
         let error = bunbun_core::error::chain(&error);
-        tracing::warn!(error, "bytes without a row could not be removed; the sweeper will");
+        tracing::warn!(
+            error,
+            "bytes without a row could not be removed; the sweeper will"
+        );
     }
 }

@@ -29,6 +29,8 @@ pub(crate) struct EmbeddedServices {
     pub(crate) api: Arc<dyn Embedded>,
     /// The built-in dashboard page.
     pub(crate) dashboard: Arc<dyn Embedded>,
+    /// Storage; `None` where the place of its files cannot be used.
+    pub(crate) storage: Option<Arc<dyn Embedded>>,
 }
 
 /// The project of a single-project installation.
@@ -103,6 +105,10 @@ pub(crate) fn slots(
             _ if !urls.is_empty() => (remote(name, urls)?, false),
             "studio" => (Filling::Embedded(Arc::clone(&embedded.dashboard)), false),
             _ if !services.kong.is_empty() => (remote(name, &services.kong)?, true),
+            "storage" => match &embedded.storage {
+                Some(storage) => (Filling::Embedded(Arc::clone(storage)), false),
+                None => (Filling::Empty, false),
+            },
             _ => (Filling::Empty, false),
         };
         filled.push(Arc::new(Slot {
@@ -174,6 +180,7 @@ pub(crate) fn check(config: &Config) -> Result<(), Failure> {
     let embedded = EmbeddedServices {
         api: Arc::new(Nothing),
         dashboard: Arc::new(Nothing),
+        storage: Some(Arc::new(Nothing)),
     };
     let registry = Arc::new(Registry::default());
     let slots = slots(config, &registry, &embedded)?;

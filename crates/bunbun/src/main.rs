@@ -10,6 +10,7 @@ mod production;
 mod reload;
 mod server;
 mod sources;
+mod storage;
 mod telemetry;
 
 use std::process::ExitCode;

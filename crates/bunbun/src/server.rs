@@ -77,13 +77,25 @@ pub(crate) async fn run(start: Start<'_>) -> Result<(), Failure> {
     let metrics = metrics_recorder()?;
     let registry = Arc::new(Registry::default());
     let api = Api::new(&config, &data_dir, postgres_mode, &shutdown, metrics)?;
-    let slots = gateway::slots(&config, &registry, &api.services())?;
+    let storage = crate::storage::service(&config, &data_dir)?;
+    let services = EmbeddedServices {
+        storage: storage
+            .as_ref()
+            .map(bunbun_storage::StorageService::embedded),
+        ..api.services()
+    };
+    let slots = gateway::slots(&config, &registry, &services)?;
     let environment = gateway::environment(&config, slots.clone(), &registry)?;
     let tls = tls(&config)?;
+    let projects = Arc::new(gateway::project(&config)?);
+    if let Some(storage) = &storage {
+        let project = Arc::clone(&projects.0);
+        crate::storage::start_sweeper(storage, project, &config, &shutdown);
+    }
     let edge = Arc::new(Edge::new(
         gateway::snapshot(&config, &environment)?,
         EdgeConfig {
-            projects: Arc::new(gateway::project(&config)?),
+            projects,
             basic: BasicCredentials {
                 username: config.dashboard.username.clone(),
                 password: config.dashboard.password.clone(),
@@ -236,6 +248,7 @@ impl Api {
         EmbeddedServices {
             api: embed::router(router),
             dashboard: embed::router(bunbun_api::dashboard::router(Arc::clone(&self.state))),
+            storage: None,
         }
     }
 

@@ -141,7 +141,10 @@ impl Sums {
     /// One of them.
     #[must_use]
     pub fn get(&self, algorithm: Algorithm) -> Option<&[u8]> {
-        self.0.iter().find(|(known, _)| *known == algorithm).map(|(_, sum)| &**sum)
+        self.0
+            .iter()
+            .find(|(known, _)| *known == algorithm)
+            .map(|(_, sum)| &**sum)
     }
 
     /// One of them in base64, as headers carry it.
@@ -153,7 +156,9 @@ impl Sums {
     /// MD5 in hexadecimal, without quotation marks.
     #[must_use]
     pub fn md5(&self) -> String {
-        self.get(Algorithm::Md5).map(bunbun_core::secret::hex).unwrap_or_default()
+        self.get(Algorithm::Md5)
+            .map(bunbun_core::secret::hex)
+            .unwrap_or_default()
     }
 }
 
@@ -179,7 +184,13 @@ mod tests {
     #[test]
     fn checksums_are_the_known_ones() {
         let mut digests = Digests::etag();
-        for algorithm in [Algorithm::Crc32, Algorithm::Crc32c, Algorithm::Crc64Nvme, Algorithm::Sha1, Algorithm::Sha256] {
+        for algorithm in [
+            Algorithm::Crc32,
+            Algorithm::Crc32c,
+            Algorithm::Crc64Nvme,
+            Algorithm::Sha1,
+            Algorithm::Sha256,
+        ] {
             digests = digests.and(algorithm);
         }
         for chunk in [&b"1234"[..], b"", b"56789"] {
@@ -191,14 +202,26 @@ mod tests {
         assert_eq!(hex(Algorithm::Crc32), "cbf43926");
         assert_eq!(hex(Algorithm::Crc32c), "e3069283");
         assert_eq!(hex(Algorithm::Crc64Nvme), "ae8b14860a799888");
-        assert_eq!(hex(Algorithm::Sha1), "f7c3bc1d808e04732adf679965ccc34ca7ae3441");
-        assert_eq!(hex(Algorithm::Sha256), "15e2b0d3c33891ebb0f1ef609ec419420c20e320ce94c65fbc8c3312448eb225");
+        assert_eq!(
+            hex(Algorithm::Sha1),
+            "f7c3bc1d808e04732adf679965ccc34ca7ae3441"
+        );
+        assert_eq!(
+            hex(Algorithm::Sha256),
+            "15e2b0d3c33891ebb0f1ef609ec419420c20e320ce94c65fbc8c3312448eb225"
+        );
         assert_eq!(sums.base64(Algorithm::Crc32).unwrap(), "y/Q5Jg==");
     }
 
     #[test]
     fn parts_have_the_tag_that_s3_gives_them() {
-        let empty = [0xd4, 0x1d, 0x8c, 0xd9, 0x8f, 0x00, 0xb2, 0x04, 0xe9, 0x80, 0x09, 0x98, 0xec, 0xf8, 0x42, 0x7e];
-        assert_eq!(of_parts(std::iter::once(&empty[..])), "59adb24ef3cdbe0297f05b395827453f-1");
+        let empty = [
+            0xd4, 0x1d, 0x8c, 0xd9, 0x8f, 0x00, 0xb2, 0x04, 0xe9, 0x80, 0x09, 0x98, 0xec, 0xf8,
+            0x42, 0x7e,
+        ];
+        assert_eq!(
+            of_parts(std::iter::once(&empty[..])),
+            "59adb24ef3cdbe0297f05b395827453f-1"
+        );
     }
 }

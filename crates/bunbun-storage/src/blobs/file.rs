@@ -34,7 +34,12 @@ pub(super) struct FileBody {
 
 impl FileBody {
     pub(super) fn new(file: File, range: Range<u64>) -> Self {
-        Self { file: Some(file), position: range.start, end: range.end, reading: None }
+        Self {
+            file: Some(file),
+            position: range.start,
+            end: range.end,
+            reading: None,
+        }
     }
 
     fn wanted(&self, most: usize) -> usize {
@@ -67,7 +72,10 @@ impl FileBody {
         if buffer.is_empty() {
             // Contents are never shortened: the disk or somebody's hands are at fault.
             self.position = self.end;
-            let error = io::Error::new(io::ErrorKind::UnexpectedEof, "the file is shorter than it was");
+            let error = io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the file is shorter than it was",
+            );
             return Poll::Ready(Some(Err(error.into())));
         }
         self.position += buffer.len() as u64;

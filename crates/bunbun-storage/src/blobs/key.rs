@@ -78,7 +78,11 @@ impl BlobKey {
             rest = after;
         }
         path.push(rest);
-        path.push(self.version.as_deref().map_or_else(|| "-".to_owned(), encode));
+        path.push(
+            self.version
+                .as_deref()
+                .map_or_else(|| "-".to_owned(), encode),
+        );
         path
     }
 
@@ -105,7 +109,12 @@ impl BlobKey {
         if pieces.next().is_some() {
             return None;
         }
-        Some(Self { project, bucket, name: decode(&name)?, version })
+        Some(Self {
+            project,
+            bucket,
+            name: decode(&name)?,
+            version,
+        })
     }
 
     /// The key in a cloud, below its prefix. Parts of uploads lie apart, where no project can be.
@@ -120,7 +129,11 @@ impl BlobKey {
         for segment in self.name.split('/').chain(version) {
             path.push('/');
             // A cloud's paths have no empty segments; names may, as `folder/`.
-            path.push_str(if segment.is_empty() { EMPTY_SEGMENT } else { segment });
+            path.push_str(if segment.is_empty() {
+                EMPTY_SEGMENT
+            } else {
+                segment
+            });
         }
         path
     }
@@ -202,10 +215,24 @@ mod tests {
 
     #[test]
     fn hostile_names_stay_below_the_root() {
-        for name in ["..", "../../etc/passwd", "/etc/passwd", ".", "-", "a/../b", "a\0b", "CON", "+", "a+"] {
+        for name in [
+            "..",
+            "../../etc/passwd",
+            "/etc/passwd",
+            ".",
+            "-",
+            "a/../b",
+            "a\0b",
+            "CON",
+            "+",
+            "a+",
+        ] {
             let key = BlobKey::object("p", "..", name, None);
             let path = key.local_path();
-            assert!(path.components().all(|c| matches!(c, Component::Normal(_))), "{path:?}");
+            assert!(
+                path.components().all(|c| matches!(c, Component::Normal(_))),
+                "{path:?}"
+            );
             assert_eq!(there_and_back(&key), Some(key));
         }
     }
@@ -214,7 +241,10 @@ mod tests {
     fn keys_in_a_cloud_are_the_originals() {
         let version = "0b8e7a5e-0000-4000-8000-000000000000";
         let key = BlobKey::object("stub", "avatars", "a/b c.png", Some(version));
-        assert_eq!(key.remote_path(), format!("stub/avatars/a/b c.png/{version}"));
+        assert_eq!(
+            key.remote_path(),
+            format!("stub/avatars/a/b c.png/{version}")
+        );
         assert_eq!(BlobKey::from_remote(&key.remote_path()), Some(key));
         assert_eq!(BlobKey::from_remote("stub/avatars/a/b.png"), None);
         let part = BlobKey::part("stub", "upload", version);

@@ -31,10 +31,17 @@ pub struct Local {
 impl Local {
     pub(super) fn open(root: &Path, fsync: bool) -> Result<Self, BlobError> {
         let failed = |error: io::Error| {
-            BlobError::Place(format!("{} cannot be used for files: {error}", root.display()))
+            BlobError::Place(format!(
+                "{} cannot be used for files: {error}",
+                root.display()
+            ))
         };
         let root = std::path::absolute(root).map_err(failed)?;
-        let local = Self { data: root.join("data"), temporary: root.join("tmp"), fsync };
+        let local = Self {
+            data: root.join("data"),
+            temporary: root.join("tmp"),
+            fsync,
+        };
         for directory in [&local.data, &local.temporary] {
             make_directories(directory, false).map_err(failed)?;
         }
@@ -52,7 +59,11 @@ impl Local {
         Ok((file, size))
     }
 
-    pub(super) async fn link(self: &Arc<Self>, from: &BlobKey, to: &BlobKey) -> Result<(), BlobError> {
+    pub(super) async fn link(
+        self: &Arc<Self>,
+        from: &BlobKey,
+        to: &BlobKey,
+    ) -> Result<(), BlobError> {
         let (local, from, to) = (Arc::clone(self), self.place(from), self.place(to));
         blocking(move || {
             // Contents never change, so two names may share one.
@@ -110,7 +121,11 @@ impl Local {
         Ok(())
     }
 
-    pub(super) async fn concat(self: &Arc<Self>, parts: Vec<BlobKey>, to: BlobKey) -> Result<u64, BlobError> {
+    pub(super) async fn concat(
+        self: &Arc<Self>,
+        parts: Vec<BlobKey>,
+        to: BlobKey,
+    ) -> Result<u64, BlobError> {
         let local = Arc::clone(self);
         blocking(move || {
             let mut into = Temporary::create(&local)?;
@@ -125,11 +140,22 @@ impl Local {
         .await
     }
 
-    pub(super) fn list(&self, project: &str, older_than: SystemTime) -> BoxStream<'static, Result<Found, BlobError>> {
+    pub(super) fn list(
+        &self,
+        project: &str,
+        older_than: SystemTime,
+    ) -> BoxStream<'static, Result<Found, BlobError>> {
         let anywhere = BlobKey::object(project, "b", "n", None).local_path();
-        let first = anywhere.components().next().map(|c| c.as_os_str().to_owned());
+        let first = anywhere
+            .components()
+            .next()
+            .map(|c| c.as_os_str().to_owned());
         let root = self.data.join(first.unwrap_or_default());
-        let walk = Walk { root: self.data.clone(), pending: vec![root], older_than };
+        let walk = Walk {
+            root: self.data.clone(),
+            pending: vec![root],
+            older_than,
+        };
         // One directory after another, each on the blocking pool.
         let steps = stream::unfold(walk, |mut walk| async move {
             if walk.pending.is_empty() {
@@ -153,7 +179,10 @@ impl Local {
         steps.flat_map(stream::iter).boxed()
     }
 
-    pub(super) async fn sweep_temporary(self: &Arc<Self>, older_than: SystemTime) -> Result<u64, BlobError> {
+    pub(super) async fn sweep_temporary(
+        self: &Arc<Self>,
+        older_than: SystemTime,
+    ) -> Result<u64, BlobError> {
         let local = Arc::clone(self);
         blocking(move || {
             let mut removed = 0;
@@ -235,8 +264,13 @@ fn make_directories(path: &Path, fsync: bool) -> io::Result<()> {
     Ok(())
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> Result<T, BlobError> {
-    spawn_blocking(work).await.map_err(|_| BlobError::Task)?.map_err(Into::into)
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, BlobError> {
+    spawn_blocking(work)
+        .await
+        .map_err(|_| BlobError::Task)?
+        .map_err(Into::into)
 }
 
 /// A file without a key yet; gone when it is dropped.
@@ -248,15 +282,24 @@ struct Temporary {
 impl Temporary {
     fn create(local: &Local) -> io::Result<Self> {
         let path = local.temporary.join(uuid::Uuid::new_v4().to_string());
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-        Ok(Self { file, path: Some(path) })
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)?;
+        Ok(Self {
+            file,
+            path: Some(path),
+        })
     }
 
     fn publish(mut self, local: &Local, key: &BlobKey) -> io::Result<()> {
         if local.fsync {
             self.file.sync_data()?;
         }
-        let Some(path) = &self.path else { return Ok(()) };
+        let Some(path) = &self.path else {
+            return Ok(());
+        };
         local.publish(&local.place(key), |to| fs::rename(path, to))?;
         self.path = None;
         Ok(())
@@ -326,7 +369,11 @@ impl Writer {
     pub(super) fn new(local: Arc<Local>, key: BlobKey, digests: Digests) -> Self {
         Self {
             key,
-            open: Some(Open { local, file: None, digests }),
+            open: Some(Open {
+                local,
+                file: None,
+                digests,
+            }),
             writing: None,
             batch: Vec::new(),
             gathered: 0,
@@ -370,11 +417,18 @@ impl Writer {
         let (batch, key, size) = (std::mem::take(&mut self.batch), self.key, self.size);
         blocking(move || {
             open.write(&batch)?;
-            let Open { local, file, digests } = open;
+            let Open {
+                local,
+                file,
+                digests,
+            } = open;
             if let Some(file) = file {
                 file.publish(&local, &key)?;
             }
-            Ok(Written { size, sums: digests.finish() })
+            Ok(Written {
+                size,
+                sums: digests.finish(),
+            })
         })
         .await
     }

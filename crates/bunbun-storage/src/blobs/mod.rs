@@ -15,11 +15,11 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use url::Url;
 
+pub(crate) use self::key::EMPTY_SEGMENT;
 pub use self::{
     digest::{Algorithm, Digests, Sums, of_parts},
     key::{BlobKey, Found},
 };
-pub(crate) use self::key::EMPTY_SEGMENT;
 use self::{local::Local, remote::Remote};
 
 /// The place of all bytes of an installation.
@@ -118,7 +118,8 @@ impl Blobs {
     /// # Errors
     /// When the place cannot be used, with what to set.
     pub fn open(url: Option<&str>, data_directory: &Path, fsync: bool) -> Result<Self, BlobError> {
-        let local = |path: &Path| Local::open(path, fsync).map(|local| Self::Local(Arc::new(local)));
+        let local =
+            |path: &Path| Local::open(path, fsync).map(|local| Self::Local(Arc::new(local)));
         match url {
             None => local(&data_directory.join("storage")),
             Some(url) if url.starts_with("file://") => {
@@ -142,12 +143,16 @@ impl Blobs {
     #[must_use]
     pub fn writer(&self, key: &BlobKey, digests: Digests) -> Writer {
         match self {
-            Self::Local(local) => {
-                Writer::Local(Box::new(local::Writer::new(Arc::clone(local), key.clone(), digests)))
-            }
-            Self::Remote(remote) => {
-                Writer::Remote(Box::new(remote::Writer::new(Arc::clone(remote), key, digests)))
-            }
+            Self::Local(local) => Writer::Local(Box::new(local::Writer::new(
+                Arc::clone(local),
+                key.clone(),
+                digests,
+            ))),
+            Self::Remote(remote) => Writer::Remote(Box::new(remote::Writer::new(
+                Arc::clone(remote),
+                key,
+                digests,
+            ))),
         }
     }
 
@@ -159,12 +164,18 @@ impl Blobs {
         match self {
             Self::Local(local) => {
                 let (file, size) = local.open_blob(key).await?;
-                Ok(Blob { size, source: Source::File(file) })
+                Ok(Blob {
+                    size,
+                    source: Source::File(file),
+                })
             }
             Self::Remote(remote) => {
                 let path = remote.path(key);
                 let size = remote.size(&path).await?;
-                Ok(Blob { size, source: Source::Remote(Arc::clone(remote), path) })
+                Ok(Blob {
+                    size,
+                    source: Source::Remote(Arc::clone(remote), path),
+                })
             }
         }
     }
@@ -192,7 +203,11 @@ impl Blobs {
     }
 
     /// Everything of a project that is older than a moment, in no order.
-    pub fn list(&self, project: &str, older_than: SystemTime) -> BoxStream<'static, Result<Found, BlobError>> {
+    pub fn list(
+        &self,
+        project: &str,
+        older_than: SystemTime,
+    ) -> BoxStream<'static, Result<Found, BlobError>> {
         match self {
             Self::Local(local) => local.list(project, older_than),
             Self::Remote(remote) => remote.list(project, older_than),

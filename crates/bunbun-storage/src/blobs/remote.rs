@@ -15,10 +15,7 @@ use object_store::{
 use tokio::task::{JoinHandle, JoinSet};
 use url::Url;
 
-use super::{
-    BlobError, BlobKey, Digests, Found, Written,
-    key::PARTS_PREFIX,
-};
+use super::{BlobError, BlobKey, Digests, Found, Written, key::PARTS_PREFIX};
 
 /// Bytes of one part of an upload: S3 wants 5 MiB at least and 10 000 parts at most. Parts grow
 /// with the upload, so that 5 TiB fit.
@@ -38,16 +35,25 @@ impl Remote {
     pub(super) fn open(url: &str) -> Result<Self, BlobError> {
         let place = |message: String| BlobError::Place(message);
         let parsed = Url::parse(url).map_err(|_| place("STORAGE_BACKEND is no URL.".to_owned()))?;
-        if parsed.password().is_some() || !parsed.username().is_empty() && parsed.scheme() != "abfss" {
+        if parsed.password().is_some()
+            || !parsed.username().is_empty() && parsed.scheme() != "abfss"
+        {
             let message = "STORAGE_BACKEND holds credentials; set them in the environment instead.";
             return Err(place(message.to_owned()));
         }
         let built: Result<Arc<dyn ObjectStore>, object_store::Error> = match parsed.scheme() {
-            "s3" | "s3a" => AmazonS3Builder::from_env().with_url(url).build().map(|s| Arc::new(s) as _),
-            "gs" => GoogleCloudStorageBuilder::from_env().with_url(url).build().map(|s| Arc::new(s) as _),
-            "az" | "azure" | "abfs" | "abfss" => {
-                MicrosoftAzureBuilder::from_env().with_url(url).build().map(|s| Arc::new(s) as _)
-            }
+            "s3" | "s3a" => AmazonS3Builder::from_env()
+                .with_url(url)
+                .build()
+                .map(|s| Arc::new(s) as _),
+            "gs" => GoogleCloudStorageBuilder::from_env()
+                .with_url(url)
+                .build()
+                .map(|s| Arc::new(s) as _),
+            "az" | "azure" | "abfs" | "abfss" => MicrosoftAzureBuilder::from_env()
+                .with_url(url)
+                .build()
+                .map(|s| Arc::new(s) as _),
             _ => {
                 let message = "STORAGE_BACKEND is neither a directory nor a file://, s3://, gs:// or az:// URL.";
                 return Err(place(message.to_owned()));
@@ -55,7 +61,8 @@ impl Remote {
         };
         let prefix = RemotePath::from_url_path(parsed.path())
             .map_err(|_| place("The path of STORAGE_BACKEND cannot be used.".to_owned()))?;
-        let store = built.map_err(|error| place(format!("STORAGE_BACKEND cannot be used: {error}")))?;
+        let store =
+            built.map_err(|error| place(format!("STORAGE_BACKEND cannot be used: {error}")))?;
         Ok(Self { store, prefix })
     }
 
@@ -81,7 +88,10 @@ impl Remote {
         if range.is_empty() {
             return bunbun_http::body::empty();
         }
-        let options = GetOptions { range: Some(GetRange::Bounded(range)), ..GetOptions::default() };
+        let options = GetOptions {
+            range: Some(GetRange::Bounded(range)),
+            ..GetOptions::default()
+        };
         let opening = async move {
             let content = self.store.get_opts(&path, options).await?.into_stream();
             Ok::<_, object_store::Error>(content)
@@ -98,7 +108,11 @@ impl Remote {
     }
 
     pub(super) async fn delete(&self, keys: Vec<BlobKey>) -> Result<(), BlobError> {
-        let paths = stream::iter(keys.iter().map(|key| Ok(self.path(key))).collect::<Vec<_>>());
+        let paths = stream::iter(
+            keys.iter()
+                .map(|key| Ok(self.path(key)))
+                .collect::<Vec<_>>(),
+        );
         let mut deleting = self.store.delete_stream(paths.boxed());
         let mut failure = None;
         while let Some(deleted) = deleting.next().await {
@@ -110,7 +124,11 @@ impl Remote {
         failure.map_or(Ok(()), |error| Err(error.into()))
     }
 
-    pub(super) fn list(&self, project: &str, older_than: SystemTime) -> BoxStream<'static, Result<Found, BlobError>> {
+    pub(super) fn list(
+        &self,
+        project: &str,
+        older_than: SystemTime,
+    ) -> BoxStream<'static, Result<Found, BlobError>> {
         let places = [project.to_owned(), format!("{PARTS_PREFIX}/{project}")];
         let lists = places.map(|place| self.store.list(Some(&self.below(&place))));
         let prefix = self.prefix.clone();
@@ -205,7 +223,8 @@ impl Writer {
             self.upload = Some(self.remote.store.put_multipart(&self.path).await?);
         }
         if let Some(upload) = &mut self.upload {
-            self.parts.spawn(upload.put_part(PutPayload::from_bytes(part)));
+            self.parts
+                .spawn(upload.put_part(PutPayload::from_bytes(part)));
             self.count += 1;
         }
         Ok(())
@@ -223,7 +242,10 @@ impl Writer {
         self.hash().await?;
         let rest = self.buffer.split().freeze();
         if self.upload.is_none() {
-            self.remote.store.put(&self.path, PutPayload::from_bytes(rest)).await?;
+            self.remote
+                .store
+                .put(&self.path, PutPayload::from_bytes(rest))
+                .await?;
         } else {
             if !rest.is_empty() {
                 self.send(rest).await?;
@@ -237,7 +259,10 @@ impl Writer {
         }
         let hashing = self.hashing.take().ok_or(BlobError::Task)?;
         let digests = hashing.await.map_err(|_| BlobError::Task)?;
-        Ok(Written { size: self.size, sums: digests.finish() })
+        Ok(Written {
+            size: self.size,
+            sums: digests.finish(),
+        })
     }
 }
 

@@ -51,7 +51,10 @@ pub(crate) struct BucketList {
 
 const COLUMNS: &str = concat!(
     "id, name, coalesce(owner_id, owner::text, ''), coalesce(public, false), file_size_limit, ",
-    "allowed_mime_types, ", iso!("created_at"), ", ", iso!("updated_at")
+    "allowed_mime_types, ",
+    iso!("created_at"),
+    ", ",
+    iso!("updated_at")
 );
 
 fn read(row: &Row) -> Result<Bucket> {
@@ -71,12 +74,19 @@ fn read(row: &Row) -> Result<Bucket> {
 /// A bucket that the caller may see.
 pub(crate) async fn find(session: &Session, id: &str) -> Result<Option<Bucket>> {
     let sql = format!("select {COLUMNS} from storage.buckets where id = $1");
-    session.query_opt_cached(&sql, &[&id]).await?.as_ref().map(read).transpose()
+    session
+        .query_opt_cached(&sql, &[&id])
+        .await?
+        .as_ref()
+        .map(read)
+        .transpose()
 }
 
 /// A bucket that the caller may see, or `NoSuchBucket`.
 pub(crate) async fn get(session: &Session, id: &str) -> Result<Bucket> {
-    find(session, id).await?.ok_or_else(StorageError::no_such_bucket)
+    find(session, id)
+        .await?
+        .ok_or_else(StorageError::no_such_bucket)
 }
 
 pub(crate) async fn list(session: &Session, wanted: &BucketList) -> Result<Vec<Bucket>> {
@@ -94,7 +104,9 @@ pub(crate) async fn list(session: &Session, wanted: &BucketList) -> Result<Vec<B
 }
 
 pub(crate) async fn insert(session: &Session, bucket: &NewBucket<'_>) -> Result<()> {
-    let owner = bucket.owner.filter(|owner| uuid::Uuid::try_parse(owner).is_ok());
+    let owner = bucket
+        .owner
+        .filter(|owner| uuid::Uuid::try_parse(owner).is_ok());
     let inserted = session
         .execute_cached(
             "insert into storage.buckets

@@ -64,8 +64,12 @@ pub(crate) async fn by_name(session: &Session, wanted: &Listing<'_>) -> Result<V
              order by o.name collate \"C\" {order} limit 1"
         )
     };
-    let first = step(&format!("($6::text is null or o.name collate \"C\" {beyond} $6)"));
-    let next = step(&format!("o.name collate \"C\" {beyond} coalesce({skip}, at.name)"));
+    let first = step(&format!(
+        "($6::text is null or o.name collate \"C\" {beyond} $6)"
+    ));
+    let next = step(&format!(
+        "o.name collate \"C\" {beyond} coalesce({skip}, at.name)"
+    ));
     let columns = objects::columns("objects");
     let sql = format!(
         "with recursive at as (
@@ -76,11 +80,14 @@ pub(crate) async fn by_name(session: &Session, wanted: &Listing<'_>) -> Result<V
          select {columns}, page.common from page
          join storage.objects on objects.id = page.id order by page.line"
     );
-    let after = wanted.after.as_ref().map(|after| match (after, wanted.descending) {
-        (After::Name(name), _) => name.clone(),
-        (After::Folder(name), true) => name.clone(),
-        (After::Folder(name), false) => format!("{name}{LAST}"),
-    });
+    let after = wanted
+        .after
+        .as_ref()
+        .map(|after| match (after, wanted.descending) {
+            (After::Name(name), _) => name.clone(),
+            (After::Folder(name), true) => name.clone(),
+            (After::Folder(name), false) => format!("{name}{LAST}"),
+        });
     let rows = session
         .query_cached(
             &sql,
@@ -100,7 +107,11 @@ pub(crate) async fn by_name(session: &Session, wanted: &Listing<'_>) -> Result<V
 }
 
 /// Lists by a date: folders first, by their names, then objects.
-pub(crate) async fn by_date(session: &Session, wanted: &Listing<'_>, column: &'static str) -> Result<Vec<Entry>> {
+pub(crate) async fn by_date(
+    session: &Session,
+    wanted: &Listing<'_>,
+    column: &'static str,
+) -> Result<Vec<Entry>> {
     let order = if wanted.descending { "desc" } else { "asc" };
     let sql = format!(
         "with found as (

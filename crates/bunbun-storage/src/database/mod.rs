@@ -24,8 +24,16 @@ const SERVICE: Service = Service {
     history: "storage.bunbun_migrations",
     lock: 0x6275_6e62_756e_0053,
     migrations: &[
-        Migration { version: 1, name: "tables", sql: include_str!("0001_tables.sql") },
-        Migration { version: 2, name: "functions", sql: include_str!("0002_functions.sql") },
+        Migration {
+            version: 1,
+            name: "tables",
+            sql: include_str!("0001_tables.sql"),
+        },
+        Migration {
+            version: 2,
+            name: "functions",
+            sql: include_str!("0002_functions.sql"),
+        },
     ],
 };
 
@@ -64,7 +72,11 @@ impl Database {
     }
 
     /// A transaction of a caller.
-    pub(crate) async fn begin<'c>(&self, client: &'c mut Client, who: &Identity) -> Result<Transaction<'c>> {
+    pub(crate) async fn begin<'c>(
+        &self,
+        client: &'c mut Client,
+        who: &Identity,
+    ) -> Result<Transaction<'c>> {
         let facts = &self.facts;
         let settings = [
             ("request.jwt", who.token()),
@@ -85,7 +97,10 @@ impl Database {
     }
 
     /// A transaction of the service itself.
-    pub(crate) async fn begin_service<'c>(&self, client: &'c mut Client) -> Result<Transaction<'c>> {
+    pub(crate) async fn begin_service<'c>(
+        &self,
+        client: &'c mut Client,
+    ) -> Result<Transaction<'c>> {
         self.begin(client, &Identity::service()).await
     }
 }
@@ -93,7 +108,11 @@ impl Database {
 /// A timestamp as the original's JSON has it.
 macro_rules! iso {
     ($column:literal) => {
-        concat!("to_char(", $column, " at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')")
+        concat!(
+            "to_char(",
+            $column,
+            " at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')"
+        )
     };
 }
 pub(crate) use iso;

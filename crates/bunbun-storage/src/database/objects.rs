@@ -74,7 +74,10 @@ impl Object {
 
     pub(crate) fn size(&self) -> Option<u64> {
         let metadata = self.metadata.as_ref()?;
-        metadata.get("size").or_else(|| metadata.get("contentLength"))?.as_u64()
+        metadata
+            .get("size")
+            .or_else(|| metadata.get("contentLength"))?
+            .as_u64()
     }
 
     /// Its user's metadata, where it is an object.
@@ -85,7 +88,12 @@ impl Object {
 
 const COLUMNS: &str = concat!(
     "@.name, @.bucket_id, @.owner::text, @.owner_id, @.version, @.id::text, ",
-    iso!("@.updated_at"), ", ", iso!("@.created_at"), ", ", iso!("@.last_accessed_at"), ", ",
+    iso!("@.updated_at"),
+    ", ",
+    iso!("@.created_at"),
+    ", ",
+    iso!("@.last_accessed_at"),
+    ", ",
     "@.metadata, @.user_metadata, coalesce(@.updated_at, @.created_at, 'epoch')"
 );
 
@@ -115,16 +123,27 @@ pub(super) fn columns(of: &str) -> String {
 pub(crate) async fn find(session: &Session, bucket: &str, name: &str) -> Result<Option<Object>> {
     let columns = columns("objects");
     let sql = format!("select {columns} from storage.objects where bucket_id = $1 and name = $2");
-    session.query_opt_cached(&sql, &[&bucket, &name]).await?.as_ref().map(read).transpose()
+    session
+        .query_opt_cached(&sql, &[&bucket, &name])
+        .await?
+        .as_ref()
+        .map(read)
+        .transpose()
 }
 
 /// An object that the caller may see, or `NoSuchKey`.
 pub(crate) async fn get(session: &Session, bucket: &str, name: &str) -> Result<Object> {
-    find(session, bucket, name).await?.ok_or_else(StorageError::no_such_key)
+    find(session, bucket, name)
+        .await?
+        .ok_or_else(StorageError::no_such_key)
 }
 
 /// Those of some names that the caller may see.
-pub(crate) async fn visible(session: &Session, bucket: &str, names: &[String]) -> Result<Vec<String>> {
+pub(crate) async fn visible(
+    session: &Session,
+    bucket: &str,
+    names: &[String],
+) -> Result<Vec<String>> {
     let sql = "select name from storage.objects where bucket_id = $1 and name = any($2)";
     let rows = session.query_cached(sql, &[&bucket, &names]).await?;
     rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
@@ -144,7 +163,15 @@ pub(crate) async fn insert(session: &Session, row: &NewObject<'_>) -> Result<Obj
     let inserted = session
         .query_one_cached(
             &sql,
-            &[&row.bucket, &row.name, &owner_uuid(row.owner), &row.owner, &row.version, &row.metadata, &row.user_metadata],
+            &[
+                &row.bucket,
+                &row.name,
+                &owner_uuid(row.owner),
+                &row.owner,
+                &row.version,
+                &row.metadata,
+                &row.user_metadata,
+            ],
         )
         .await;
     match inserted.map_err(StorageError::from) {
@@ -167,7 +194,15 @@ pub(crate) async fn upsert(session: &Session, row: &NewObject<'_>) -> Result<Obj
     let written = session
         .query_one_cached(
             &sql,
-            &[&row.bucket, &row.name, &owner_uuid(row.owner), &row.owner, &row.version, &row.metadata, &row.user_metadata],
+            &[
+                &row.bucket,
+                &row.name,
+                &owner_uuid(row.owner),
+                &row.owner,
+                &row.version,
+                &row.metadata,
+                &row.user_metadata,
+            ],
         )
         .await;
     match written.map_err(StorageError::from) {
@@ -188,7 +223,12 @@ pub(crate) async fn lock(session: &Session, bucket: &str, name: &str) -> Result<
     let sql = format!(
         "select {columns} from storage.objects where bucket_id = $1 and name = $2 for update"
     );
-    session.query_opt_cached(&sql, &[&bucket, &name]).await?.as_ref().map(read).transpose()
+    session
+        .query_opt_cached(&sql, &[&bucket, &name])
+        .await?
+        .as_ref()
+        .map(read)
+        .transpose()
 }
 
 /// Replaces a locked row's content.
@@ -203,7 +243,16 @@ pub(crate) async fn replace(session: &Session, id: &str, row: &NewObject<'_>) ->
     let row = session
         .query_one_cached(
             &sql,
-            &[&id, &row.bucket, &row.name, &owner_uuid(row.owner), &row.owner, &row.version, &row.metadata, &row.user_metadata],
+            &[
+                &id,
+                &row.bucket,
+                &row.name,
+                &owner_uuid(row.owner),
+                &row.owner,
+                &row.version,
+                &row.metadata,
+                &row.user_metadata,
+            ],
         )
         .await
         .map_err(|error| as_key_error(error.into()))?;
@@ -212,7 +261,13 @@ pub(crate) async fn replace(session: &Session, id: &str, row: &NewObject<'_>) ->
 
 /// Gives an object another name, as the caller; `NoSuchKey` where there is none that may be
 /// changed.
-pub(crate) async fn rename(session: &Session, from: (&str, &str), to: (&str, &str), version: &str, owner: Option<&str>) -> Result<Object> {
+pub(crate) async fn rename(
+    session: &Session,
+    from: (&str, &str),
+    to: (&str, &str),
+    version: &str,
+    owner: Option<&str>,
+) -> Result<Object> {
     let columns = columns("objects");
     let sql = format!(
         "update storage.objects set
@@ -221,14 +276,29 @@ pub(crate) async fn rename(session: &Session, from: (&str, &str), to: (&str, &st
          where bucket_id = $1 and name = $2 returning {columns}"
     );
     let renamed = session
-        .query_opt_cached(&sql, &[&from.0, &from.1, &to.0, &to.1, &version, &owner_uuid(owner), &owner])
+        .query_opt_cached(
+            &sql,
+            &[
+                &from.0,
+                &from.1,
+                &to.0,
+                &to.1,
+                &version,
+                &owner_uuid(owner),
+                &owner,
+            ],
+        )
         .await
         .map_err(|error| as_key_error(error.into()))?;
     read(&renamed.ok_or_else(StorageError::no_such_key)?)
 }
 
 /// Deletes those of some names that the caller may delete.
-pub(crate) async fn delete(session: &Session, bucket: &str, names: &[String]) -> Result<Vec<Object>> {
+pub(crate) async fn delete(
+    session: &Session,
+    bucket: &str,
+    names: &[String],
+) -> Result<Vec<Object>> {
     let columns = columns("objects");
     let sql = format!(
         "delete from storage.objects where bucket_id = $1 and name = any($2) returning {columns}"
@@ -245,7 +315,12 @@ pub(crate) async fn some_names(session: &Session, bucket: &str, limit: i64) -> R
 }
 
 /// Which of some contents no row has: their places in the arrays.
-pub(crate) async fn orphans(session: &Session, buckets: &[&str], names: &[&str], versions: &[&str]) -> Result<Vec<usize>> {
+pub(crate) async fn orphans(
+    session: &Session,
+    buckets: &[&str],
+    names: &[&str],
+    versions: &[&str],
+) -> Result<Vec<usize>> {
     let rows = session
         .query_cached(
             "select blob.at from unnest($1::text[], $2::text[], $3::text[])

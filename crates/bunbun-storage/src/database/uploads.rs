@@ -64,7 +64,8 @@ pub(crate) struct Part {
 
 const COLUMNS: &str = concat!(
     "id, bucket_id, key, version, owner_id, in_progress_size, upload_signature, user_metadata, ",
-    iso!("created_at"), ", created_at"
+    iso!("created_at"),
+    ", created_at"
 );
 
 fn read(row: &Row) -> Result<Upload> {
@@ -101,7 +102,15 @@ pub(crate) async fn insert(session: &Session, upload: &NewUpload<'_>) -> Result<
             "insert into storage.s3_multipart_uploads
                (id, upload_signature, bucket_id, key, version, owner_id, user_metadata)
              values ($1, $2, $3, $4, $5, $6, $7)",
-            &[&upload.id, &terms, &upload.bucket, &upload.key, &upload.version, &upload.owner, &upload.user_metadata],
+            &[
+                &upload.id,
+                &terms,
+                &upload.bucket,
+                &upload.key,
+                &upload.version,
+                &upload.owner,
+                &upload.user_metadata,
+            ],
         )
         .await?;
     Ok(())
@@ -115,13 +124,18 @@ pub(crate) async fn get(session: &Session, id: &str) -> Result<Upload> {
 
 /// As [`get`], and nobody else adds parts until the transaction's end.
 pub(crate) async fn lock(session: &Session, id: &str) -> Result<Upload> {
-    let sql = format!("select {COLUMNS} from storage.s3_multipart_uploads where id = $1 for update");
+    let sql =
+        format!("select {COLUMNS} from storage.s3_multipart_uploads where id = $1 for update");
     let row = session.query_opt_cached(&sql, &[&id]).await?;
     read(&row.ok_or_else(StorageError::no_such_upload)?)
 }
 
 /// Adds or replaces a part of a locked upload; the versions of what it replaces.
-pub(crate) async fn put_part(session: &Session, upload: &Upload, part: &Part) -> Result<Vec<String>> {
+pub(crate) async fn put_part(
+    session: &Session,
+    upload: &Upload,
+    part: &Part,
+) -> Result<Vec<String>> {
     let replaced = session
         .query_cached(
             "delete from storage.s3_multipart_uploads_parts
@@ -140,7 +154,16 @@ pub(crate) async fn put_part(session: &Session, upload: &Upload, part: &Part) ->
             "insert into storage.s3_multipart_uploads_parts
                (upload_id, size, part_number, bucket_id, key, etag, owner_id, version)
              values ($1, $2, $3, $4, $5, $6, $7, $8)",
-            &[&upload.id, &part.size, &part.number, &upload.bucket, &upload.key, &part.etag, &upload.owner, &part.version],
+            &[
+                &upload.id,
+                &part.size,
+                &part.number,
+                &upload.bucket,
+                &upload.key,
+                &part.etag,
+                &upload.owner,
+                &part.version,
+            ],
         )
         .await?;
     session
@@ -152,9 +175,15 @@ pub(crate) async fn put_part(session: &Session, upload: &Upload, part: &Part) ->
     Ok(versions)
 }
 
-pub(crate) async fn parts(session: &Session, id: &str, after: i32, limit: i64) -> Result<Vec<Part>> {
+pub(crate) async fn parts(
+    session: &Session,
+    id: &str,
+    after: i32,
+    limit: i64,
+) -> Result<Vec<Part>> {
     let sql = concat!(
-        "select part_number, size, etag, version, ", iso!("created_at"),
+        "select part_number, size, etag, version, ",
+        iso!("created_at"),
         " from storage.s3_multipart_uploads_parts
           where upload_id = $1 and part_number > $2 order by part_number limit $3"
     );
@@ -174,16 +203,28 @@ pub(crate) async fn parts(session: &Session, id: &str, after: i32, limit: i64) -
 /// Removes an upload and its parts; whether it was there.
 pub(crate) async fn delete(session: &Session, id: &str) -> Result<bool> {
     session
-        .execute_cached("delete from storage.s3_multipart_uploads_parts where upload_id = $1", &[&id])
+        .execute_cached(
+            "delete from storage.s3_multipart_uploads_parts where upload_id = $1",
+            &[&id],
+        )
         .await?;
     let deleted = session
-        .execute_cached("delete from storage.s3_multipart_uploads where id = $1", &[&id])
+        .execute_cached(
+            "delete from storage.s3_multipart_uploads where id = $1",
+            &[&id],
+        )
         .await?;
     Ok(deleted > 0)
 }
 
 /// Uploads by the S3 protocol that are under way, after a key and an id.
-pub(crate) async fn list(session: &Session, bucket: &str, prefix: &str, after: (&str, &str), limit: i64) -> Result<Vec<Upload>> {
+pub(crate) async fn list(
+    session: &Session,
+    bucket: &str,
+    prefix: &str,
+    after: (&str, &str),
+    limit: i64,
+) -> Result<Vec<Upload>> {
     let sql = format!(
         "select {COLUMNS} from storage.s3_multipart_uploads
          where bucket_id = $1 and starts_with(key, $2)
@@ -191,12 +232,19 @@ pub(crate) async fn list(session: &Session, bucket: &str, prefix: &str, after: (
            and upload_signature not like '{{\"resumable\":true%'
          order by key, id limit $5"
     );
-    let rows = session.query_cached(&sql, &[&bucket, &prefix, &after.0, &after.1, &limit]).await?;
+    let rows = session
+        .query_cached(&sql, &[&bucket, &prefix, &after.0, &after.1, &limit])
+        .await?;
     rows.iter().map(read).collect()
 }
 
 /// Uploads that nobody will finish: resumable ones after their end, others after a time.
-pub(crate) async fn expired(session: &Session, now: i64, older_than: OffsetDateTime, limit: i64) -> Result<Vec<Upload>> {
+pub(crate) async fn expired(
+    session: &Session,
+    now: i64,
+    older_than: OffsetDateTime,
+    limit: i64,
+) -> Result<Vec<Upload>> {
     let sql = format!(
         "select {COLUMNS} from storage.s3_multipart_uploads
          where created_at < $2
@@ -204,12 +252,18 @@ pub(crate) async fn expired(session: &Session, now: i64, older_than: OffsetDateT
                 and (upload_signature::jsonb ->> 'expires_at')::bigint < $1)
          order by created_at limit $3"
     );
-    let rows = session.query_cached(&sql, &[&now, &older_than, &limit]).await?;
+    let rows = session
+        .query_cached(&sql, &[&now, &older_than, &limit])
+        .await?;
     rows.iter().map(read).collect()
 }
 
 /// Which of some contents no part has: their places in the arrays.
-pub(crate) async fn orphans(session: &Session, uploads: &[&str], versions: &[&str]) -> Result<Vec<usize>> {
+pub(crate) async fn orphans(
+    session: &Session,
+    uploads: &[&str],
+    versions: &[&str],
+) -> Result<Vec<usize>> {
     let rows = session
         .query_cached(
             "select blob.at from unnest($1::text[], $2::text[])

@@ -44,7 +44,10 @@ impl Renderer {
             max_pixels,
             working: Arc::new(Semaphore::new(cores)),
             waiting: Semaphore::new(MAX_WAITING),
-            cache: Cache::builder().max_capacity(CACHE_BYTES).weigher(weigh).build(),
+            cache: Cache::builder()
+                .max_capacity(CACHE_BYTES)
+                .weigher(weigh)
+                .build(),
         }
     }
 
@@ -60,17 +63,26 @@ impl Renderer {
             return Ok(known);
         }
         let _waiting = self.waiting.try_acquire().map_err(|_| {
-            StorageError::new(Code::ResourceLocked, 503, "Too many images are being rendered; try again")
+            StorageError::new(
+                Code::ResourceLocked,
+                503,
+                "Too many images are being rendered; try again",
+            )
         })?;
         let rendering = async {
-            let permit = Arc::clone(&self.working).acquire_owned().await.map_err(StorageError::internal)?;
+            let permit = Arc::clone(&self.working)
+                .acquire_owned()
+                .await
+                .map_err(StorageError::internal)?;
             let bytes = source.await?;
             let (options, max_pixels) = (options.clone(), self.max_pixels);
             let work = tokio::task::spawn_blocking(move || {
                 let _permit = permit;
                 render::render(&bytes, &options, format, max_pixels)
             });
-            work.await.map_err(StorageError::internal)?.map_err(StorageError::from)
+            work.await
+                .map_err(StorageError::internal)?
+                .map_err(StorageError::from)
         };
         let rendered = self.cache.try_get_with(key, rendering).await;
         rendered.map_err(|error: Arc<StorageError>| (*error).clone())

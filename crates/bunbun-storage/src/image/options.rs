@@ -75,7 +75,8 @@ impl Options {
     }
 
     fn set(&mut self, name: &str, value: &str) -> Result<()> {
-        let invalid = |rule: &str| StorageError::validation(format!("querystring/{name} must be {rule}"));
+        let invalid =
+            |rule: &str| StorageError::validation(format!("querystring/{name} must be {rule}"));
         let side = || match value.parse::<u32>() {
             Ok(side) => Ok(Some(side).filter(|side| *side > 0)),
             Err(_) => Err(invalid("integer")),
@@ -111,9 +112,9 @@ impl Options {
         self.width = cut(self.width);
         self.height = cut(self.height);
         match self.quality {
-            Some(quality) if !(20..=100).contains(&quality) => {
-                Err(StorageError::validation("querystring/quality must be >= 20 and <= 100"))
-            }
+            Some(quality) if !(20..=100).contains(&quality) => Err(StorageError::validation(
+                "querystring/quality must be >= 20 and <= 100",
+            )),
             _ => Ok(self),
         }
     }
@@ -174,20 +175,28 @@ impl Options {
 
 fn accept(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     let values = headers.get_all(http::header::ACCEPT).iter();
-    values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).map(str::trim)
+    values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
 }
 
 fn accepts_webp(headers: &HeaderMap) -> bool {
     accept(headers).any(|entry| {
         let mut parts = entry.split(';').map(str::trim);
         let refused = parts.clone().any(|part| matches!(part, "q=0" | "q=0.0"));
-        !refused && parts.next().is_some_and(|mime| mime.eq_ignore_ascii_case("image/webp"))
+        !refused
+            && parts
+                .next()
+                .is_some_and(|mime| mime.eq_ignore_ascii_case("image/webp"))
     })
 }
 
 /// Whether a client names single image types and not all of them.
 fn names_images(headers: &HeaderMap) -> bool {
-    let any = |mime: &str| accept(headers).any(|entry| entry.split(';').next().is_some_and(|m| m.trim() == mime));
+    let any = |mime: &str| {
+        accept(headers).any(|entry| entry.split(';').next().is_some_and(|m| m.trim() == mime))
+    };
     accept(headers).any(|entry| entry.starts_with("image/")) && !any("image/*") && !any("*/*")
 }
 
@@ -209,14 +218,29 @@ mod tests {
 
     #[test]
     fn options_go_there_and_back() {
-        let options = Options::of_query(Some("width=100&height=50&resize=contain&quality=80")).unwrap();
-        assert_eq!(options.to_text(), "height:50,width:100,resize:contain,quality:80");
+        let options =
+            Options::of_query(Some("width=100&height=50&resize=contain&quality=80")).unwrap();
+        assert_eq!(
+            options.to_text(),
+            "height:50,width:100,resize:contain,quality:80"
+        );
         assert_eq!(Options::of_text(&options.to_text()).unwrap(), options);
         let cut = Options::of_query(Some("width=99999&height=0")).unwrap();
         assert_eq!((cut.width, cut.height), (Some(2500), None));
-        assert_eq!(Options::of_query(Some("width=1")).unwrap().to_text(), "width:1,resize:cover");
+        assert_eq!(
+            Options::of_query(Some("width=1")).unwrap().to_text(),
+            "width:1,resize:cover"
+        );
         assert_eq!(Options::default().resize.unwrap_or_default(), Resize::Cover);
-        for bad in ["width=a", "width=-1", "quality=19", "quality=101", "resize=x", "format=exe", "width=99999999999999"] {
+        for bad in [
+            "width=a",
+            "width=-1",
+            "quality=19",
+            "quality=101",
+            "resize=x",
+            "format=exe",
+            "width=99999999999999",
+        ] {
             assert!(Options::of_query(Some(bad)).is_err(), "{bad}");
         }
     }
@@ -226,12 +250,20 @@ mod tests {
         let output = |query: &str, source: &str, accept: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(ACCEPT, HeaderValue::from_static(accept));
-            Options::of_query(Some(query)).unwrap().output(source, &headers)
+            Options::of_query(Some(query))
+                .unwrap()
+                .output(source, &headers)
         };
-        assert_eq!(output("", "image/png", "image/avif,image/webp,*/*"), Format::Webp);
+        assert_eq!(
+            output("", "image/png", "image/avif,image/webp,*/*"),
+            Format::Webp
+        );
         assert_eq!(output("", "image/png", "image/webp;q=0, */*"), Format::Png);
         assert_eq!(output("", "image/jpeg", "*/*"), Format::Jpeg);
-        assert_eq!(output("format=origin", "image/jpeg", "image/webp"), Format::Jpeg);
+        assert_eq!(
+            output("format=origin", "image/jpeg", "image/webp"),
+            Format::Jpeg
+        );
         assert_eq!(output("format=webp", "image/jpeg", "*/*"), Format::Webp);
         assert_eq!(output("", "image/webp", "*/*"), Format::Webp);
         assert_eq!(output("", "image/webp", "image/png"), Format::Png);

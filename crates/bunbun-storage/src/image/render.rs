@@ -32,17 +32,27 @@ pub(crate) enum Failure {
 }
 
 /// Renders an image.
-pub(crate) fn render(source: &[u8], options: &Options, format: Format, max_pixels: u64) -> Result<Rendered, Failure> {
+pub(crate) fn render(
+    source: &[u8],
+    options: &Options,
+    format: Format,
+    max_pixels: u64,
+) -> Result<Rendered, Failure> {
     let image = decode(source, max_pixels)?;
     let image = resize(image, options)?;
     let quality = options.quality.unwrap_or(QUALITY);
     let bytes = encode(&image, format, quality)?;
-    Ok(Rendered { bytes: bytes.into(), mimetype: format.mimetype() })
+    Ok(Rendered {
+        bytes: bytes.into(),
+        mimetype: format.mimetype(),
+    })
 }
 
 fn decode(source: &[u8], max_pixels: u64) -> Result<DynamicImage, Failure> {
     let io = |error: std::io::Error| Failure::NoImage(ImageError::IoError(error));
-    let mut reader = ImageReader::new(Cursor::new(source)).with_guessed_format().map_err(io)?;
+    let mut reader = ImageReader::new(Cursor::new(source))
+        .with_guessed_format()
+        .map_err(io)?;
     let mut limits = Limits::default();
     // Four bytes per pixel, twice, and what the decoder itself needs.
     limits.max_alloc = Some(max_pixels.saturating_mul(8).saturating_add(64 << 20));
@@ -93,9 +103,7 @@ fn plan(source: (u32, u32), options: &Options) -> Plan {
             let scale = (h / sh).min(1.0);
             ((sw * scale, sh * scale), whole)
         }
-        (w, h, Resize::Fill) => {
-            ((w.unwrap_or(sw).min(sw), h.unwrap_or(sh).min(sh)), whole)
-        }
+        (w, h, Resize::Fill) => ((w.unwrap_or(sw).min(sw), h.unwrap_or(sh).min(sh)), whole),
         (Some(w), Some(h), Resize::Contain) => {
             let scale = (w / sw).min(h / sh).min(1.0);
             ((sw * scale, sh * scale), whole)
@@ -113,11 +121,19 @@ fn plan(source: (u32, u32), options: &Options) -> Plan {
         reason = "between 1 and the source's own size"
     )]
     let pixels = |side: f64| side.round().max(1.0) as u32;
-    Plan { width: pixels(target.0), height: pixels(target.1), part }
+    Plan {
+        width: pixels(target.0),
+        height: pixels(target.1),
+        part,
+    }
 }
 
 fn resize(image: DynamicImage, options: &Options) -> Result<DynamicImage, Failure> {
-    let Plan { width, height, part } = plan((image.width(), image.height()), options);
+    let Plan {
+        width,
+        height,
+        part,
+    } = plan((image.width(), image.height()), options);
     if (width, height) == (image.width(), image.height()) {
         return Ok(image);
     }
@@ -137,18 +153,25 @@ fn encode(image: &DynamicImage, format: Format, quality: u8) -> Result<Vec<u8>, 
     match format {
         Format::Jpeg => {
             let encoder = JpegEncoder::new_with_quality(&mut bytes, quality);
-            image.to_rgb8().write_with_encoder(encoder).map_err(failed)?;
+            image
+                .to_rgb8()
+                .write_with_encoder(encoder)
+                .map_err(failed)?;
         }
-        Format::Png => image.write_with_encoder(PngEncoder::new(&mut bytes)).map_err(failed)?,
+        Format::Png => image
+            .write_with_encoder(PngEncoder::new(&mut bytes))
+            .map_err(failed)?,
         Format::Webp => {
             let (width, height) = (image.width(), image.height());
             let encoded = match image {
                 DynamicImage::ImageRgba8(pixels) => {
-                    webp::Encoder::from_rgba(pixels.as_raw(), width, height).encode_simple(false, f32::from(quality))
+                    webp::Encoder::from_rgba(pixels.as_raw(), width, height)
+                        .encode_simple(false, f32::from(quality))
                 }
                 other => {
                     let pixels = other.to_rgb8();
-                    webp::Encoder::from_rgb(pixels.as_raw(), width, height).encode_simple(false, f32::from(quality))
+                    webp::Encoder::from_rgb(pixels.as_raw(), width, height)
+                        .encode_simple(false, f32::from(quality))
                 }
             };
             let encoded = encoded.map_err(|error| Failure::Encoding(format!("{error:?}")))?;
@@ -217,7 +240,10 @@ mod tests {
         header[16..24].copy_from_slice(&[0, 0, 0xff, 0xff, 0, 0, 0xff, 0xff]);
         assert!(render(&header, &options, Format::Png, 50_000_000).is_err());
         for nonsense in [&b""[..], b"GIF89a", b"<svg/>", b"\x89PNG\r\n\x1a\n"] {
-            assert!(matches!(render(nonsense, &options, Format::Png, 1000), Err(Failure::NoImage(_))));
+            assert!(matches!(
+                render(nonsense, &options, Format::Png, 1000),
+                Err(Failure::NoImage(_))
+            ));
         }
     }
 }

@@ -43,22 +43,28 @@ pub(super) struct UpdateBucketRequest {
 }
 
 /// Tells `null` from nothing.
-fn present<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
+fn present<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }
 
 /// Lists the buckets that the caller may see.
-pub(super) async fn list_buckets(call: Call, RawQuery(query): RawQuery) -> Result<Answer<Vec<Bucket>>> {
+pub(super) async fn list_buckets(
+    call: Call,
+    RawQuery(query): RawQuery,
+) -> Result<Answer<Vec<Bucket>>> {
     let session = call.required("storage.bucket.list").await?;
     let parameter = |name| query_parameter(query.as_deref(), name);
     let number = |name: &'static str| -> Result<Option<i64>> {
         let text = parameter(name);
         let number = text.as_deref().map(str::parse).transpose();
-        let number = number.map_err(|_| StorageError::validation(format!("querystring/{name} must be integer")))?;
+        let number = number
+            .map_err(|_| StorageError::validation(format!("querystring/{name} must be integer")))?;
         match number {
-            Some(negative) if negative < 0 => {
-                Err(StorageError::validation(format!("querystring/{name} must be >= 0")))
-            }
+            Some(negative) if negative < 0 => Err(StorageError::validation(format!(
+                "querystring/{name} must be >= 0"
+            ))),
             other => Ok(other),
         }
     };
@@ -93,9 +99,16 @@ pub(super) async fn get_bucket(call: Call, BucketPath(id): BucketPath) -> Result
 }
 
 /// Makes a bucket.
-pub(super) async fn create_bucket(call: Call, Json(body): Json<CreateBucketRequest>) -> Result<Answer<Value>> {
+pub(super) async fn create_bucket(
+    call: Call,
+    Json(body): Json<CreateBucketRequest>,
+) -> Result<Answer<Value>> {
     let session = call.required("storage.bucket.create").await?;
-    if body.kind.as_deref().is_some_and(|kind| !kind.eq_ignore_ascii_case("STANDARD")) {
+    if body
+        .kind
+        .as_deref()
+        .is_some_and(|kind| !kind.eq_ignore_ascii_case("STANDARD"))
+    {
         let message = "Only buckets of the type STANDARD are available here";
         return Err(StorageError::new(Code::FeatureNotEnabled, 409, message));
     }
@@ -128,7 +141,9 @@ pub(super) async fn create(
         name,
         owner: session.owner(),
         public,
-        file_size_limit: file_size_limit.map(|size| checked(session, size)).transpose()?,
+        file_size_limit: file_size_limit
+            .map(|size| checked(session, size))
+            .transpose()?,
         allowed_mime_types: allowed_mime_types.as_deref(),
     };
     let mut client = session.database.client().await?;
@@ -221,7 +236,10 @@ pub(super) async fn empty_bucket(call: Call, BucketPath(id): BucketPath) -> Resu
             return Err(StorageError::new(Code::InvalidRequest, 409, message));
         }
         transaction.commit().await?;
-        let keys: Vec<BlobKey> = deleted.iter().map(|object| upload::blob_key(&session, object)).collect();
+        let keys: Vec<BlobKey> = deleted
+            .iter()
+            .map(|object| upload::blob_key(&session, object))
+            .collect();
         upload::discard(&session, keys).await;
     }
 }

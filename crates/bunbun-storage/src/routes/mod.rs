@@ -41,7 +41,9 @@ fn buckets() -> Router<StorageService> {
         .route("/", get(bucket::list_buckets).post(bucket::create_bucket))
         .route(
             "/{bucket}",
-            get(bucket::get_bucket).put(bucket::update_bucket).delete(bucket::delete_bucket),
+            get(bucket::get_bucket)
+                .put(bucket::update_bucket)
+                .delete(bucket::delete_bucket),
         )
         .route("/{bucket}/empty", post(bucket::empty_bucket))
 }
@@ -57,16 +59,25 @@ fn objects() -> Router<StorageService> {
                 .put(create::update_object)
                 .delete(remove::delete_object),
         )
-        .route("/authenticated/{bucket}/{*name}", get(read::get_authenticated_object))
+        .route(
+            "/authenticated/{bucket}/{*name}",
+            get(read::get_authenticated_object),
+        )
         .route("/public/{bucket}/{*name}", get(read::get_public_object))
         .route("/sign/{bucket}", post(sign::sign_objects))
-        .route("/sign/{bucket}/{*name}", get(read::get_signed_object).post(sign::sign_object))
+        .route(
+            "/sign/{bucket}/{*name}",
+            get(read::get_signed_object).post(sign::sign_object),
+        )
         .route(
             "/upload/sign/{bucket}/{*name}",
             post(upload_sign::sign_upload).put(upload_sign::upload_signed),
         )
         .route("/info/{bucket}/{*name}", get(read::get_info))
-        .route("/info/authenticated/{bucket}/{*name}", get(read::get_authenticated_info))
+        .route(
+            "/info/authenticated/{bucket}/{*name}",
+            get(read::get_authenticated_info),
+        )
         .route("/info/public/{bucket}/{*name}", get(read::get_public_info))
         .route("/info/sign/{bucket}/{*name}", get(read::get_signed_info))
         .route("/list/{bucket}", post(list::list_objects))
@@ -77,13 +88,20 @@ fn objects() -> Router<StorageService> {
 
 fn images() -> Router<StorageService> {
     Router::new()
-        .route("/authenticated/{bucket}/{*name}", get(render::render_authenticated))
+        .route(
+            "/authenticated/{bucket}/{*name}",
+            get(render::render_authenticated),
+        )
         .route("/public/{bucket}/{*name}", get(render::render_public))
         .route("/sign/{bucket}/{*name}", get(render::render_signed))
 }
 
 async fn not_found(request: Request) -> Response {
-    let message = format!("Route {}:{} not found", request.method(), request.uri().path());
+    let message = format!(
+        "Route {}:{} not found",
+        request.method(),
+        request.uri().path()
+    );
     let body = json!({ "message": message, "error": "Not Found", "statusCode": 404 });
     (StatusCode::NOT_FOUND, Json(body)).into_response()
 }

@@ -22,7 +22,14 @@ pub(super) async fn version() -> &'static str {
 pub(super) async fn health(State(_): State<StorageService>, call: Call) -> Result<Response> {
     let session = call.without_credential("storage.health").await?;
     let mut client = session.database.client().await?;
-    session.database.begin_service(&mut client).await?.rollback().await?;
+    session
+        .database
+        .begin_service(&mut client)
+        .await?
+        .rollback()
+        .await?;
     let healthy = serde_json::json!({ "healthy": true });
-    Ok(axum::response::IntoResponse::into_response(axum::Json(healthy)))
+    Ok(axum::response::IntoResponse::into_response(axum::Json(
+        healthy,
+    )))
 }

@@ -8,7 +8,10 @@ use serde_json::Value;
 
 use super::create;
 use crate::{
-    database::{buckets, objects::{self, Object}},
+    database::{
+        buckets,
+        objects::{self, Object},
+    },
     download,
     error::{Result, StorageError},
     mime, names,
@@ -48,9 +51,16 @@ pub(crate) struct Copy<'c> {
 }
 
 /// Copies an object that the caller may read to where they may write.
-pub(crate) async fn copy_object(call: Call, headers: HeaderMap, Json(body): Json<CopyObjectRequest>) -> Result<Answer<Value>> {
+pub(crate) async fn copy_object(
+    call: Call,
+    headers: HeaderMap,
+    Json(body): Json<CopyObjectRequest>,
+) -> Result<Answer<Value>> {
     let session = call.required("storage.object.copy").await?;
-    let to_bucket = body.destination_bucket.as_deref().unwrap_or(&body.bucket_id);
+    let to_bucket = body
+        .destination_bucket
+        .as_deref()
+        .unwrap_or(&body.bucket_id);
     let user_metadata = headers
         .get("x-metadata")
         .and_then(|value| BASE64_STANDARD.decode(value.as_bytes()).ok())
@@ -92,11 +102,18 @@ pub(crate) async fn perform(session: &Session, copy: Copy<'_>) -> Result<Object>
         version: upload::new_version(),
         owner: session.owner().map(str::to_owned),
         upsert: copy.upsert,
-        mimetype: copy.metadata.mimetype.unwrap_or_else(|| source.mimetype().to_owned()),
+        mimetype: copy
+            .metadata
+            .mimetype
+            .unwrap_or_else(|| source.mimetype().to_owned()),
         cache_control: copy.metadata.cache_control.unwrap_or_else(|| {
-            inherited.map_or("no-cache", |source| source.cache_control()).to_owned()
+            inherited
+                .map_or("no-cache", |source| source.cache_control())
+                .to_owned()
         }),
-        user_metadata: copy.user_metadata.or_else(|| inherited.and_then(|s| s.user_metadata.clone())),
+        user_metadata: copy
+            .user_metadata
+            .or_else(|| inherited.and_then(|s| s.user_metadata.clone())),
     };
     mime::check(&upload.mimetype, bucket.allowed_mime_types.as_deref())?;
     upload::prove(session, &session.caller, &upload, source.size()).await?;
@@ -106,7 +123,12 @@ pub(crate) async fn perform(session: &Session, copy: Copy<'_>) -> Result<Object>
         return Err(StorageError::too_large());
     }
     drop(blob);
-    session.service.0.blobs.copy(&blob_key(session, &source), &upload.key(session)).await?;
+    session
+        .service
+        .0
+        .blobs
+        .copy(&blob_key(session, &source), &upload.key(session))
+        .await?;
     let etag = source.etag();
     upload::commit(session, upload, size, etag.trim_matches('"')).await
 }

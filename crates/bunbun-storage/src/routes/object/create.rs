@@ -34,7 +34,11 @@ pub(crate) struct Incoming {
 }
 
 /// Uploads an object; with `x-upsert: true` it may replace one.
-pub(crate) async fn create_object(call: Call, path: ObjectPath, request: Request) -> Result<Answer<Value>> {
+pub(crate) async fn create_object(
+    call: Call,
+    path: ObjectPath,
+    request: Request,
+) -> Result<Answer<Value>> {
     let session = call.required("storage.object.upload").await?;
     let upsert = is_upsert(request.headers());
     let who = session.caller.clone();
@@ -43,7 +47,11 @@ pub(crate) async fn create_object(call: Call, path: ObjectPath, request: Request
 }
 
 /// Replaces an object, or uploads it where there is none.
-pub(crate) async fn update_object(call: Call, path: ObjectPath, request: Request) -> Result<Answer<Value>> {
+pub(crate) async fn update_object(
+    call: Call,
+    path: ObjectPath,
+    request: Request,
+) -> Result<Answer<Value>> {
     let session = call.required("storage.object.upload_update").await?;
     let who = session.caller.clone();
     let owner = session.owner().map(str::to_owned);
@@ -76,7 +84,15 @@ pub(crate) async fn from_request(
         cache_control: incoming.cache_control,
         user_metadata: incoming.user_metadata,
     };
-    let object = upload::whole(session, who, upload, &bucket, incoming.declared, incoming.body).await?;
+    let object = upload::whole(
+        session,
+        who,
+        upload,
+        &bucket,
+        incoming.declared,
+        incoming.body,
+    )
+    .await?;
     Ok(Answer(answer(&object)))
 }
 
@@ -89,10 +105,17 @@ pub(crate) fn answer(object: &Object) -> Value {
 pub(crate) async fn incoming(request: Request) -> Result<Incoming> {
     let (parts, body) = request.into_parts();
     let text = |name: header::HeaderName| {
-        parts.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+        parts
+            .headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned)
     };
     let content_type = text(header::CONTENT_TYPE);
-    if let Some(boundary) = content_type.as_deref().and_then(|t| multer::parse_boundary(t).ok()) {
+    if let Some(boundary) = content_type
+        .as_deref()
+        .and_then(|t| multer::parse_boundary(t).ok())
+    {
         return form(body, boundary).await;
     }
     let declared = text(header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
@@ -106,13 +129,19 @@ pub(crate) async fn incoming(request: Request) -> Result<Incoming> {
         cache_control: text(header::CACHE_CONTROL).unwrap_or_else(|| "no-cache".to_owned()),
         user_metadata,
         declared,
-        body: Box::pin(body.into_data_stream().map_err(|error| StorageError::broken_body(error.into_inner()))),
+        body: Box::pin(
+            body.into_data_stream()
+                .map_err(|error| StorageError::broken_body(error.into_inner())),
+        ),
     })
 }
 
 /// The first file of a form, with the fields before it.
 async fn form(body: Body, boundary: String) -> Result<Incoming> {
-    let mut form = multer::Multipart::new(body.into_data_stream().map_err(axum::Error::into_inner), boundary);
+    let mut form = multer::Multipart::new(
+        body.into_data_stream().map_err(axum::Error::into_inner),
+        boundary,
+    );
     let (mut cache_control, mut user_metadata) = ("no-cache".to_owned(), None);
     for _ in 0..=MAX_FIELDS {
         let field = form.next_field().await.map_err(form_error)?;
@@ -121,13 +150,22 @@ async fn form(body: Body, boundary: String) -> Result<Incoming> {
             || field.name().is_none_or(str::is_empty)
             || field.content_type().is_some();
         if is_file {
-            let mimetype = field.content_type().map_or(mime::OCTET_STREAM, |mime| mime.as_ref()).to_owned();
+            let mimetype = field
+                .content_type()
+                .map_or(mime::OCTET_STREAM, |mime| mime.as_ref())
+                .to_owned();
             // A file is empty when its first chunk is; the form stays alive with the stream.
             let body = stream::unfold((field, form), |(mut field, form)| async move {
                 let chunk = field.chunk().await.map_err(form_error).transpose()?;
                 Some((chunk, (field, form)))
             });
-            return Ok(Incoming { mimetype, cache_control, user_metadata, declared: None, body: body.boxed() });
+            return Ok(Incoming {
+                mimetype,
+                cache_control,
+                user_metadata,
+                declared: None,
+                body: body.boxed(),
+            });
         }
         let name = field.name().unwrap_or_default().to_owned();
         let mut text = Vec::new();
@@ -144,7 +182,9 @@ async fn form(body: Body, boundary: String) -> Result<Incoming> {
             _ => {}
         }
     }
-    Err(StorageError::no_content("No file provided: the form has none"))
+    Err(StorageError::no_content(
+        "No file provided: the form has none",
+    ))
 }
 
 /// A form's `cacheControl` is a number of seconds.
@@ -162,7 +202,10 @@ fn form_error(error: multer::Error) -> StorageError {
     match error {
         multer::Error::StreamReadFailed(cause) => StorageError::broken_body(cause),
         other => {
-            let broken = matches!(other, multer::Error::IncompleteStream | multer::Error::IncompleteFieldData { .. });
+            let broken = matches!(
+                other,
+                multer::Error::IncompleteStream | multer::Error::IncompleteFieldData { .. }
+            );
             let message = if broken {
                 "The form broke off before its end"
             } else {

@@ -78,7 +78,11 @@ struct Cursor {
 }
 
 /// One level of a folder; folders have no id.
-pub(crate) async fn list_objects(call: Call, BucketPath(bucket): BucketPath, Json(body): Json<ListObjectsRequest>) -> Result<Answer<Vec<Value>>> {
+pub(crate) async fn list_objects(
+    call: Call,
+    BucketPath(bucket): BucketPath,
+    Json(body): Json<ListObjectsRequest>,
+) -> Result<Answer<Vec<Value>>> {
     let session = call.required("storage.object.list").await?;
     let column = column(body.sort_by.as_ref(), true)?;
     let descending = is_descending(body.sort_by.as_ref())?;
@@ -114,19 +118,37 @@ pub(crate) async fn list_objects(call: Call, BucketPath(bucket): BucketPath, Jso
 }
 
 /// Objects under a prefix, page by page; with a delimiter folders apart.
-pub(crate) async fn list_objects_v2(call: Call, BucketPath(bucket): BucketPath, Json(body): Json<ListObjectsV2Request>) -> Result<Answer<Page>> {
+pub(crate) async fn list_objects_v2(
+    call: Call,
+    BucketPath(bucket): BucketPath,
+    Json(body): Json<ListObjectsV2Request>,
+) -> Result<Answer<Page>> {
     let session = call.required("storage.object.list_v2").await?;
     let cursor = body.cursor.as_deref().map(read_cursor).transpose()?;
     let (column, descending) = match &cursor {
-        Some(cursor) => (cursor.column.as_deref().map(known_column).transpose()?.flatten(), cursor.descending),
-        None => (column(body.sort_by.as_ref(), false)?, is_descending(body.sort_by.as_ref())?),
+        Some(cursor) => (
+            cursor
+                .column
+                .as_deref()
+                .map(known_column)
+                .transpose()?
+                .flatten(),
+            cursor.descending,
+        ),
+        None => (
+            column(body.sort_by.as_ref(), false)?,
+            is_descending(body.sort_by.as_ref())?,
+        ),
     };
     let prefix = body.prefix.unwrap_or_default();
     let delimited = body.with_delimiter.unwrap_or(false);
     let limit = bounded(body.limit, MAX_PAGE, MAX_PAGE)?;
     let offset = cursor.as_ref().map_or(0, |cursor| cursor.offset);
     let after = cursor.and_then(|cursor| {
-        cursor.folder.map(After::Folder).or_else(|| cursor.name.map(After::Name))
+        cursor
+            .folder
+            .map(After::Folder)
+            .or_else(|| cursor.name.map(After::Name))
     });
     let wanted = Listing {
         bucket: &bucket,
@@ -142,9 +164,10 @@ pub(crate) async fn list_objects_v2(call: Call, BucketPath(bucket): BucketPath, 
     let shown = usize::try_from(limit).unwrap_or(usize::MAX);
     let has_next = found.len() > shown;
     found.truncate(shown);
-    let next_cursor = found.last().filter(|_| has_next).map(|last| {
-        write_cursor(last, column, descending, offset + limit)
-    });
+    let next_cursor = found
+        .last()
+        .filter(|_| has_next)
+        .map(|last| write_cursor(last, column, descending, offset + limit));
     let key = |name: &str| {
         let name = name.trim_end_matches('/');
         name.rsplit('/').next().unwrap_or(name).to_owned()
@@ -153,10 +176,17 @@ pub(crate) async fn list_objects_v2(call: Call, BucketPath(bucket): BucketPath, 
     for entry in &found {
         match entry {
             Entry::Folder(name) => folders.push(json!({ "key": key(name), "name": name })),
-            Entry::Object(object) => objects.push(object_line(object, delimited.then(|| key(&object.name)))),
+            Entry::Object(object) => {
+                objects.push(object_line(object, delimited.then(|| key(&object.name))))
+            }
         }
     }
-    Ok(Answer(Page { has_next, next_cursor, folders, objects }))
+    Ok(Answer(Page {
+        has_next,
+        next_cursor,
+        folders,
+        objects,
+    }))
 }
 
 fn object_line(object: &Object, key: Option<String>) -> Value {
@@ -167,7 +197,11 @@ fn object_line(object: &Object, key: Option<String>) -> Value {
     })
 }
 
-async fn entries(session: &Session, wanted: &Listing<'_>, column: Option<&'static str>) -> Result<Vec<Entry>> {
+async fn entries(
+    session: &Session,
+    wanted: &Listing<'_>,
+    column: Option<&'static str>,
+) -> Result<Vec<Entry>> {
     let mut client = session.database.client().await?;
     let transaction = session.database.begin(&mut client, &session.caller).await?;
     match column {
@@ -185,7 +219,9 @@ fn bounded(limit: Option<i64>, default: i64, most: i64) -> Result<i64> {
 
 /// The column to sort by, where it is not the name.
 fn column(sort_by: Option<&SortBy>, accessed: bool) -> Result<Option<&'static str>> {
-    let column = sort_by.and_then(|sort| sort.column.as_deref()).unwrap_or("name");
+    let column = sort_by
+        .and_then(|sort| sort.column.as_deref())
+        .unwrap_or("name");
     match known_column(column)? {
         Some("last_accessed_at") if !accessed => Err(not_allowed("column")),
         column => Ok(column),
@@ -215,7 +251,12 @@ fn not_allowed(what: &str) -> StorageError {
     StorageError::validation(message)
 }
 
-fn write_cursor(last: &Entry, column: Option<&'static str>, descending: bool, offset: i64) -> String {
+fn write_cursor(
+    last: &Entry,
+    column: Option<&'static str>,
+    descending: bool,
+    offset: i64,
+) -> String {
     let (name, folder) = match last {
         _ if column.is_some() => (None, None),
         Entry::Folder(name) => (None, Some(name.clone())),
@@ -233,7 +274,9 @@ fn write_cursor(last: &Entry, column: Option<&'static str>, descending: bool, of
 }
 
 fn read_cursor(text: &str) -> Result<Cursor> {
-    let json = BASE64_URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).ok();
+    let json = BASE64_URL_SAFE_NO_PAD
+        .decode(text.trim_end_matches('='))
+        .ok();
     json.and_then(|json| serde_json::from_slice(&json).ok())
         .filter(|cursor: &Cursor| cursor.offset >= 0)
         .ok_or_else(|| StorageError::invalid_parameter("cursor"))

@@ -24,9 +24,15 @@ pub(crate) struct MoveObjectRequest {
 }
 
 /// Moves an object that the caller may read and change to where they may write.
-pub(crate) async fn move_object(call: Call, Json(body): Json<MoveObjectRequest>) -> Result<Answer<Value>> {
+pub(crate) async fn move_object(
+    call: Call,
+    Json(body): Json<MoveObjectRequest>,
+) -> Result<Answer<Value>> {
     let session = call.required("storage.object.move").await?;
-    let to_bucket = body.destination_bucket.as_deref().unwrap_or(&body.bucket_id);
+    let to_bucket = body
+        .destination_bucket
+        .as_deref()
+        .unwrap_or(&body.bucket_id);
     names::bucket(&body.bucket_id)?;
     names::bucket(to_bucket)?;
     names::key(&body.source_key)?;
@@ -34,7 +40,9 @@ pub(crate) async fn move_object(call: Call, Json(body): Json<MoveObjectRequest>)
     let from = (body.bucket_id.as_str(), body.source_key.as_str());
     let to = (to_bucket, body.destination_key.as_str());
     let id = change_name(&session, from, to).await?;
-    Ok(Answer(json!({ "message": "Successfully moved", "Id": id, "Key": body.destination_key })))
+    Ok(Answer(
+        json!({ "message": "Successfully moved", "Id": id, "Key": body.destination_key }),
+    ))
 }
 
 async fn change_name(session: &Session, from: (&str, &str), to: (&str, &str)) -> Result<String> {
@@ -65,14 +73,24 @@ async fn change_name(session: &Session, from: (&str, &str), to: (&str, &str)) ->
     }
 }
 
-async fn commit(session: &Session, source: &objects::Object, from: (&str, &str), to: (&str, &str), version: &str) -> Result<String> {
+async fn commit(
+    session: &Session,
+    source: &objects::Object,
+    from: (&str, &str),
+    to: (&str, &str),
+    version: &str,
+) -> Result<String> {
     let mut client = session.database.client().await?;
     let transaction = session.database.begin_service(&mut client).await?;
     // In one order, so that two moves in opposite directions do not wait for each other.
     let (first, second) = if from < to { (from, to) } else { (to, from) };
     let first = objects::lock(&transaction, first.0, first.1).await?;
     let second = objects::lock(&transaction, second.0, second.1).await?;
-    let (locked, occupied) = if from < to { (first, second) } else { (second, first) };
+    let (locked, occupied) = if from < to {
+        (first, second)
+    } else {
+        (second, first)
+    };
     if occupied.is_some() {
         return Err(StorageError::key_already_exists());
     }

@@ -43,7 +43,11 @@ pub(crate) async fn one(session: &Session, bucket: &str, name: &str) -> Result<(
 }
 
 /// Deletes those of some objects that the caller may delete, and tells which.
-pub(crate) async fn delete_objects(call: Call, BucketPath(bucket): BucketPath, Json(body): Json<DeleteObjectsRequest>) -> Result<Answer<Vec<Object>>> {
+pub(crate) async fn delete_objects(
+    call: Call,
+    BucketPath(bucket): BucketPath,
+    Json(body): Json<DeleteObjectsRequest>,
+) -> Result<Answer<Vec<Object>>> {
     let session = call.required("storage.object.delete_many").await?;
     if body.prefixes.is_empty() {
         let message = "body/prefixes must NOT have fewer than 1 items";
@@ -67,6 +71,9 @@ pub(crate) async fn many(session: &Session, bucket: &str, names: &[String]) -> R
 }
 
 async fn discard(session: &Session, deleted: &[Object]) {
-    let keys = deleted.iter().map(|object| upload::blob_key(session, object)).collect();
+    let keys = deleted
+        .iter()
+        .map(|object| upload::blob_key(session, object))
+        .collect();
     upload::discard(session, keys).await;
 }

@@ -40,7 +40,11 @@ pub(crate) struct SignedObject {
 }
 
 /// Signs a URL for an object that the caller may read.
-pub(crate) async fn sign_object(call: Call, path: ObjectPath, Json(body): Json<SignObjectRequest>) -> Result<Answer<Value>> {
+pub(crate) async fn sign_object(
+    call: Call,
+    path: ObjectPath,
+    Json(body): Json<SignObjectRequest>,
+) -> Result<Answer<Value>> {
     let session = call.required("storage.object.sign").await?;
     check_seconds(body.expires_in)?;
     let mut client = session.database.client().await?;
@@ -48,8 +52,16 @@ pub(crate) async fn sign_object(call: Call, path: ObjectPath, Json(body): Json<S
     objects::get(&transaction, &path.bucket, &path.name).await?;
     drop(transaction);
     let mut claims = SignedUrl::download(&path.bucket, &path.name, session.now(), body.expires_in);
-    let transformations = body.transform.as_ref().map(Options::to_text).filter(|text| !text.is_empty());
-    let place = if transformations.is_some() { "render/image" } else { "object" };
+    let transformations = body
+        .transform
+        .as_ref()
+        .map(Options::to_text)
+        .filter(|text| !text.is_empty());
+    let place = if transformations.is_some() {
+        "render/image"
+    } else {
+        "object"
+    };
     if session.service.0.settings.image_rendering {
         claims.transformations = transformations;
         claims.format = body.transform.and_then(|options| options.format_text());
@@ -61,11 +73,17 @@ pub(crate) async fn sign_object(call: Call, path: ObjectPath, Json(body): Json<S
 }
 
 /// Signs URLs for those of some objects that the caller may read.
-pub(crate) async fn sign_objects(call: Call, BucketPath(bucket): BucketPath, Json(body): Json<SignObjectsRequest>) -> Result<Answer<Vec<SignedObject>>> {
+pub(crate) async fn sign_objects(
+    call: Call,
+    BucketPath(bucket): BucketPath,
+    Json(body): Json<SignObjectsRequest>,
+) -> Result<Answer<Vec<SignedObject>>> {
     let session = call.required("storage.object.sign_many").await?;
     check_seconds(body.expires_in)?;
     if body.paths.is_empty() {
-        return Err(StorageError::validation("body/paths must NOT have fewer than 1 items"));
+        return Err(StorageError::validation(
+            "body/paths must NOT have fewer than 1 items",
+        ));
     }
     let mut client = session.database.client().await?;
     let transaction = session.database.begin(&mut client, &session.caller).await?;
@@ -76,15 +94,29 @@ pub(crate) async fn sign_objects(call: Call, BucketPath(bucket): BucketPath, Jso
     Ok(Answer(body.paths.into_iter().map(sign).collect()))
 }
 
-fn one_of_many(session: &Session, bucket: &str, path: String, visible: &HashSet<String>, seconds: i64) -> SignedObject {
+fn one_of_many(
+    session: &Session,
+    bucket: &str,
+    path: String,
+    visible: &HashSet<String>,
+    seconds: i64,
+) -> SignedObject {
     if !visible.contains(&path) {
         let error = "Either the object does not exist or you do not have access to it";
-        return SignedObject { error: Some(error), path, signed_url: None };
+        return SignedObject {
+            error: Some(error),
+            path,
+            signed_url: None,
+        };
     }
     let claims = SignedUrl::download(bucket, &path, session.now(), seconds);
     let token = claims.sign(&session.service.0.settings.signing_secret);
     let url = format!("/object/sign/{bucket}/{path}?token={token}");
-    SignedObject { error: None, path, signed_url: Some(url) }
+    SignedObject {
+        error: None,
+        path,
+        signed_url: Some(url),
+    }
 }
 
 fn check_seconds(seconds: i64) -> Result<()> {
