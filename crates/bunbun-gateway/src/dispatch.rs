@@ -27,7 +27,7 @@ use crate::{
     route::{HostRule, Route, Target, X_FORWARDED_PREFIX},
     slot::Filling,
     tunnel,
-    upstream::{Lease, SendOptions, Upstream, replay, timed},
+    upstream::{Lease, SendOptions, Upstream, replay},
 };
 
 /// Largest body that is held for a retry or a mirror.
@@ -119,22 +119,17 @@ impl Dispatch<'_> {
             parts.headers.insert(X_FORWARDED_PREFIX, prefix.clone());
         }
         self.route.request_rules.apply(&mut parts.headers);
-        let progress = (!incoming.is_end_stream()).then(Arc::<Progress>::default);
-        let body = self.client_body(incoming, progress.clone())?;
+        let body = self.client_body(incoming, None)?;
         parts.extensions = http::Extensions::new();
         parts.extensions.insert(self.context);
         let request = Request::from_parts(parts, body.into_boxed());
         let started = Instant::now();
         // A panic costs its own request, not the connection with all the others on it.
         let answering = AssertUnwindSafe(async { service.call(request).await }).catch_unwind();
-        let response = timed(
-            answering,
-            self.route.first_byte_timeout,
-            progress.as_deref(),
-        )
-        .await
-        .ok_or(Refusal::UpstreamTimeout)?
-        .map_err(|_| Refusal::Internal)?;
+        let response = tokio::time::timeout(self.route.first_byte_timeout, answering)
+            .await
+            .map_err(|_| Refusal::UpstreamTimeout)?
+            .map_err(|_| Refusal::Internal)?;
         let response = response.map(EdgeBody::Boxed);
         Ok(Dispatched {
             response,

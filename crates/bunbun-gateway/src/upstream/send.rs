@@ -405,13 +405,7 @@ async fn exchange(sender: Sender, request: Request<EdgeBody>, options: &SendOpti
     match sender {
         Sender::Http1(mut sender) => {
             let sending = sender.try_send_request(request);
-            match timed(
-                sending,
-                options.first_byte_timeout,
-                options.progress.as_deref(),
-            )
-            .await
-            {
+            match timed(sending, options).await {
                 None => Exchange::TimedOut,
                 Some(Ok(response)) => Exchange::Answered(response, Some(Sender::Http1(sender))),
                 Some(Err(mut error)) => match error.take_message() {
@@ -422,13 +416,7 @@ async fn exchange(sender: Sender, request: Request<EdgeBody>, options: &SendOpti
         }
         Sender::Http2(mut sender) => {
             let sending = sender.try_send_request(request);
-            match timed(
-                sending,
-                options.first_byte_timeout,
-                options.progress.as_deref(),
-            )
-            .await
-            {
+            match timed(sending, options).await {
                 None => Exchange::TimedOut,
                 Some(Ok(response)) => Exchange::Answered(response, None),
                 Some(Err(mut error)) => match error.take_message() {
@@ -442,18 +430,16 @@ async fn exchange(sender: Sender, request: Request<EdgeBody>, options: &SendOpti
 
 /// Waits for the answer's head. The clock runs from the last movement of the request's body: a
 /// long upload is not a slow answer.
-pub(crate) async fn timed<F: Future>(
-    sending: F,
-    first_byte_timeout: Duration,
-    progress: Option<&Progress>,
-) -> Option<F::Output> {
-    let Some(progress) = progress else {
-        return tokio::time::timeout(first_byte_timeout, sending).await.ok();
+async fn timed<F: Future>(sending: F, options: &SendOptions) -> Option<F::Output> {
+    let Some(progress) = &options.progress else {
+        return tokio::time::timeout(options.first_byte_timeout, sending)
+            .await
+            .ok();
     };
     let mut sending = std::pin::pin!(sending);
     let mut since = Instant::now();
     loop {
-        let deadline = since + first_byte_timeout;
+        let deadline = since + options.first_byte_timeout;
         let wait = tokio::time::timeout_at(deadline.into(), &mut sending).await;
         if let Ok(output) = wait {
             return Some(output);
@@ -464,7 +450,7 @@ pub(crate) async fn timed<F: Future>(
         } else {
             since.max(progress.last())
         };
-        if since + first_byte_timeout <= Instant::now() {
+        if since + options.first_byte_timeout <= Instant::now() {
             return None;
         }
     }
