@@ -12,4 +12,5 @@ mod reload;
 mod routes;
 mod running;
 mod serve;
+mod storage;
 mod traffic;

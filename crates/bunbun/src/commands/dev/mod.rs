@@ -140,6 +140,7 @@ impl Session<'_> {
             .or_insert(urls.platform);
         let config = Config::load(&self.sources)?;
         super::migrate::migrate(&config).await?;
+        super::migrate::project(&config).await?;
         Ok(())
     }
 
