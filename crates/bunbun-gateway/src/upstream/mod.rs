@@ -257,7 +257,7 @@ impl Upstream {
     async fn endpoints(self: &Arc<Self>) -> Arc<Vec<Arc<Endpoint>>> {
         let endpoints = self.endpoints.load_full();
         if endpoints.is_empty() {
-            self.resolve().await;
+            Box::pin(self.resolve()).await;
             return self.endpoints.load_full();
         }
         let age = self

@@ -161,7 +161,7 @@ impl Upstream {
                     tried.push(endpoint);
                     unsent += 1;
                     // A recreated container has a new address: ask for it before giving up.
-                    self.resolve().await;
+                    Box::pin(self.resolve()).await;
                     (unsent <= MAX_UNSENT && self.has_other(&tried), error)
                 }
                 Attempt::Unsent(error) => (
@@ -202,7 +202,7 @@ impl Upstream {
             return Ok(permit);
         }
         let waiting = Arc::clone(&self.slots).acquire_owned();
-        match tokio::time::timeout(self.settings.connect_timeout, waiting).await {
+        match Box::pin(tokio::time::timeout(self.settings.connect_timeout, waiting)).await {
             Ok(Ok(permit)) => Ok(permit),
             _ => Err(SendError {
                 refusal: Refusal::UpstreamBusy,
@@ -222,7 +222,7 @@ impl Upstream {
         if let Some(chosen) = balance::choose(&endpoints, tried) {
             return Ok(chosen);
         }
-        let again = self.resolve_again().await;
+        let again = Box::pin(self.resolve_again()).await;
         again
             .then(|| balance::choose(&self.endpoints.load(), tried))
             .flatten()
@@ -260,7 +260,8 @@ impl Upstream {
         let reused = idle.is_some();
         let sender = match idle {
             Some(sender) => sender,
-            None => match self.open(endpoint, options, afresh).await {
+            // Boxed: a request on an open connection needs no room for a handshake.
+            None => match Box::pin(self.open(endpoint, options, afresh)).await {
                 Ok(sender) => sender,
                 Err(error) => return Attempt::Unreachable(error),
             },
@@ -327,9 +328,8 @@ impl Upstream {
             None
         };
         let tls = self.tls.as_ref();
-        // Boxed: a request on a connection that is open already needs no room for a handshake.
         let opening = connection::connect(endpoint.address, origin, tls, options.upgrade, timeout);
-        match Box::pin(opening).await {
+        match opening.await {
             Ok(Sender::Http2(sender)) => {
                 endpoint.speaks_http2.store(true, Ordering::Relaxed);
                 endpoint.put_idle(options.shard, Sender::Http2(sender.clone()));

@@ -17,7 +17,7 @@ use super::{Connection, Error, RequestHead};
 use crate::chunked::Chunk;
 
 /// The first read has room for most answers whole.
-pub(super) const FIRST_READ: usize = 8 * 1024;
+pub(super) const FIRST_READ: usize = 4 * 1024;
 /// Large bodies are read in parts that grow up to this.
 const LARGEST_READ: usize = 256 * 1024;
 const MAX_HEAD_BYTES: usize = 256 * 1024;
