@@ -92,8 +92,8 @@ impl Connection {
             .map(|header| Place::of(header, &self.read))
             .collect();
         let head = self.read.split_to(length).freeze();
-        let headers = headers(&head, &places)?;
-        let framing = framing(&headers, status, is_http_1_0, request)?;
+        let mut headers = headers(&head, &places)?;
+        let framing = framing(&mut headers, status, is_http_1_0, request)?;
         let (mut parts, ()) = Response::new(()).into_parts();
         parts.status = status;
         parts.version = if is_http_1_0 {
@@ -144,7 +144,7 @@ fn headers(head: &Bytes, places: &[Place]) -> Result<HeaderMap, Error> {
 
 /// How the answer's body ends.
 fn framing(
-    headers: &HeaderMap,
+    headers: &mut HeaderMap,
     status: StatusCode,
     is_http_1_0: bool,
     request: &RequestHead<'_>,
@@ -195,9 +195,9 @@ fn framing(
     Ok(Framing { body, keep_alive })
 }
 
-/// The length; several must agree.
-fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Error> {
-    let mut length = None;
+/// The length; several must agree, and one is left.
+fn content_length(headers: &mut HeaderMap) -> Result<Option<u64>, Error> {
+    let (mut length, mut count) = (None, 0);
     for value in headers.get_all(CONTENT_LENGTH) {
         let found = std::str::from_utf8(value.as_bytes())
             .ok()
@@ -207,6 +207,10 @@ fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Error> {
         if length.replace(found).is_some_and(|other| other != found) {
             return Err(Error::Malformed("it has two lengths"));
         }
+        count += 1;
+    }
+    if let Some(length) = length.filter(|_| count > 1) {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
     Ok(length)
 }
