@@ -6,6 +6,7 @@ use bunbun_databases::postgres::{
     cluster::Cluster,
     pool::{Client, Pool, PoolConfig},
 };
+use bunbun_postgres::project;
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
@@ -26,7 +27,6 @@ pub(super) struct Urls {
 /// Makes what is missing.
 pub(super) async fn databases(cluster: &Cluster, secrets: &Secrets) -> Result<Urls, Failure> {
     let superuser = connect(&cluster.superuser_url()).await?;
-    execute(&superuser, ROLES).await?;
     let mut urls = Vec::new();
     for (name, variable) in [
         (PROJECT, "DATABASE_URL"),
@@ -41,27 +41,25 @@ pub(super) async fn databases(cluster: &Cluster, secrets: &Secrets) -> Result<Ur
                 .to_owned(),
         );
     }
+    execute(&superuser, &project::superuser_sql(PROJECT)).await?;
     execute(&superuser, LOCK_OUT).await?;
     let inside = database_url(cluster, PROJECT)?;
     execute(&connect(&inside).await?, INSIDE_PROJECT).await?;
     let platform = urls.pop().unwrap_or_default();
     let project = urls.pop().unwrap_or_default();
+    prepare(&project).await?;
     Ok(Urls { project, platform })
 }
 
-/// The roles of every project, as PostgREST and its siblings expect them. They are the cluster's,
-/// not a database's.
-const ROLES: &str = "
-do $$ begin
-  if to_regrole('anon') is null then create role anon nologin noinherit; end if;
-  if to_regrole('authenticated') is null then create role authenticated nologin noinherit; end if;
-  if to_regrole('service_role') is null then
-    create role service_role nologin noinherit bypassrls;
-  end if;
-  if to_regrole('authenticator') is null then create role authenticator login noinherit; end if;
-end $$;
-grant anon, authenticated, service_role to authenticator;
-";
+/// Makes, as its owner, what every project's database has.
+async fn prepare(url: &str) -> Result<(), Failure> {
+    let mut config = bunbun_postgres::PoolConfig::new(url.into(), "dev");
+    config.size = 1;
+    let pool = bunbun_postgres::Pool::new(&config).map_err(|error| failed(&error))?;
+    project::prepare(&pool)
+        .await
+        .map_err(|error| failed(&error))
+}
 
 /// Databases let everyone in unless told otherwise.
 const LOCK_OUT: &str = "
@@ -70,22 +68,14 @@ revoke connect, temporary on database template1 from public;
 revoke connect, temporary on database project_default from public;
 revoke connect, temporary on database bunbun from public;
 grant connect on database project_default to authenticator;
--- The owner acts as these roles, so that row-level security decides.
-grant anon, authenticated, service_role to project_default;
 -- A backup is restored into a new database.
 alter role project_default createdb;
 ";
 
-/// What PostgREST and the client libraries expect of the schema `public`.
+/// The schema `public` is the owner's; callers see what is in it.
 const INSIDE_PROJECT: &str = "
 alter schema public owner to project_default;
 grant usage on schema public to anon, authenticated, service_role;
-alter default privileges for role project_default in schema public
-  grant all on tables to anon, authenticated, service_role;
-alter default privileges for role project_default in schema public
-  grant all on sequences to anon, authenticated, service_role;
-alter default privileges for role project_default in schema public
-  grant all on functions to anon, authenticated, service_role;
 ";
 
 /// Makes a database and the role that owns it. Name and password are of letters, digits and `_`.
