@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::{
-    body::{BodyTooLarge, BoxError},
+    body::{BoxError, Fault},
     error::ApiError,
 };
 
@@ -167,12 +167,6 @@ fn in_terms_of_json(message: String) -> String {
 }
 
 fn unreadable(error: BoxError) -> ApiError {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error.as_ref());
-    while let Some(inner) = cause {
-        if let Some(too_large) = inner.downcast_ref::<BodyTooLarge>() {
-            return ApiError::new(Code::TooLarge, too_large.to_string());
-        }
-        cause = inner.source();
-    }
-    ApiError::new(Code::InvalidRequest, "The body broke off.").with_cause(error)
+    let fault = Fault::of(&error);
+    ApiError::new(fault.code(), fault.to_string()).with_cause(error)
 }
