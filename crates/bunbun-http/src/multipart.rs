@@ -2,10 +2,12 @@
 //! of a part is held than what has just come from the network.
 
 use std::{
+    borrow::Cow,
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
+use bunbun_core::{Classify, Code};
 use bytes::{Bytes, BytesMut};
 use http::HeaderValue;
 use http_body::Body as _;
@@ -38,6 +40,19 @@ pub enum MultipartError {
     /// The body itself failed.
     #[error("{}", Fault::of(.0))]
     Body(#[source] BoxError),
+}
+
+impl Classify for MultipartError {
+    fn code(&self) -> Code {
+        match self {
+            Self::Body(error) => Fault::of(error).code(),
+            _ => Code::InvalidRequest,
+        }
+    }
+
+    fn public_message(&self) -> Option<Cow<'_, str>> {
+        Some(self.to_string().into())
+    }
 }
 
 /// What stands above a part's content.

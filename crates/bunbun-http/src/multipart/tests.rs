@@ -153,10 +153,7 @@ async fn a_text_has_a_limit_and_is_utf_8() {
     let mut form = form(TYPE, &body, 2).unwrap();
     form.next_part().await.unwrap();
     let error = form.text("a", 4).await.unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "The field 'a' is longer than 4 bytes."
-    );
+    assert_eq!(error.to_string(), "The field 'a' is longer than 4 bytes.");
     form.next_part().await.unwrap();
     assert!(matches!(
         form.text("b", 4).await,
