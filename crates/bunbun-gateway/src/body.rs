@@ -11,7 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bunbun_http::{Body, BoxError, body::BodyTooLarge};
+use bunbun_http::{
+    Body, BoxError,
+    body::{BodyTooLarge, Fault},
+};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -166,6 +169,76 @@ impl Source {
             Self::Hyper(incoming) => incoming.size_hint(),
             Self::Http1(body) => body.size_hint(),
         }
+    }
+}
+
+/// Waits for the answer to a request, as long as it may take. The clock runs from the last movement
+/// of the request's body: a long upload is not a slow answer.
+pub(crate) async fn answered<F: Future>(
+    answering: F,
+    first_byte_timeout: Duration,
+    progress: Option<&Progress>,
+) -> Option<F::Output> {
+    let Some(progress) = progress else {
+        return tokio::time::timeout(first_byte_timeout, answering)
+            .await
+            .ok();
+    };
+    let mut answering = std::pin::pin!(answering);
+    let mut since = Instant::now();
+    loop {
+        let deadline = since + first_byte_timeout;
+        let wait = tokio::time::timeout_at(deadline.into(), &mut answering).await;
+        if let Ok(output) = wait {
+            return Some(output);
+        }
+        // While the client is the one who is waited for, its own timeout holds.
+        since = if progress.waits_for_client() {
+            Instant::now()
+        } else {
+            since.max(progress.last())
+        };
+        if since + first_byte_timeout <= Instant::now() {
+            return None;
+        }
+    }
+}
+
+/// A body from a service in this process, on its way to another: reports when it moves.
+pub(crate) struct Watched {
+    pub(crate) body: Body,
+    pub(crate) progress: Arc<Progress>,
+}
+
+impl HttpBody for Watched {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
+            self.progress.waiting.store(true, Ordering::Relaxed);
+            return Poll::Pending;
+        };
+        self.progress.note();
+        if let Some(Err(error)) = &frame {
+            let fault = match Fault::of(error) {
+                Fault::TooLarge(_) => Refusal::BodyTooLarge,
+                Fault::BrokeOff => Refusal::BadRequest("the body broke off"),
+            };
+            let _ = self.progress.fault.set(fault);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

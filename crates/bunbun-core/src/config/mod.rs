@@ -37,6 +37,8 @@ pub struct Config {
     pub services: ServicesConfig,
     /// `[dashboard]`
     pub dashboard: DashboardConfig,
+    /// `[storage]`
+    pub storage: StorageConfig,
     /// `backups.url`
     pub backups_url: Option<String>,
     /// `[telemetry]`
@@ -155,6 +157,13 @@ pub struct DashboardConfig {
     pub password: Option<SecretString>,
 }
 
+/// `[storage]`: files.
+#[derive(Debug, Clone)]
+pub struct StorageConfig {
+    /// Largest file of an upload, in bytes.
+    pub file_size_limit: u64,
+}
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -210,6 +219,7 @@ impl Config {
             keys: read_keys(&mut reader),
             services: read_services(&mut reader),
             dashboard: read_dashboard(&mut reader),
+            storage: read_storage(&mut reader),
             backups_url: reader.text("backups.url"),
             telemetry: read_telemetry(&mut reader),
             gateway: gateway_reader::read(&mut reader, &sources.file),
@@ -465,6 +475,12 @@ fn read_dashboard(r: &mut Reader<'_>) -> DashboardConfig {
             .text("dashboard.username")
             .unwrap_or_else(|| "bunbun".to_owned()),
         password: r.secret("dashboard.password"),
+    }
+}
+
+fn read_storage(r: &mut Reader<'_>) -> StorageConfig {
+    StorageConfig {
+        file_size_limit: r.or_default("storage.file_size_limit"),
     }
 }
 

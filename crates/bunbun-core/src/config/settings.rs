@@ -85,6 +85,7 @@ pub const SETTINGS: &[Setting] = &[
     plain("services.kong", "KONG_URL", "", "A gateway in front of all services: used for every service without a URL of its own, paths kept"),
     plain("dashboard.username", "DASHBOARD_USERNAME", "", "User of the dashboard"),
     secret("dashboard.password", "DASHBOARD_PASSWORD", "Password of the dashboard"),
+    plain("storage.file_size_limit", "FILE_SIZE_LIMIT", "52428800", "Largest file of an upload, in bytes; buckets may set less"),
     plain("backups.url", "BACKUPS_URL", "", "Where backups lie: a directory, file:// or s3:// URL; default: DATA_DIR/backups"),
     plain("telemetry.log", "LOG", "info", "Log filter, as of tracing's EnvFilter"),
     plain("telemetry.log_format", "LOG_FORMAT", "auto", "json, pretty, or auto: pretty on a terminal"),

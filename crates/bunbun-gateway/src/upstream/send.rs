@@ -17,7 +17,7 @@ use super::{
     http1::{Answer, Connection, RequestHead},
 };
 use crate::{
-    body::{EdgeBody, Progress, SocketBody},
+    body::{self, EdgeBody, Progress, SocketBody},
     refusal::Refusal,
 };
 
@@ -456,29 +456,12 @@ fn for_http2(
 /// Waits for the answer's head. The clock runs from the last movement of the request's body: a
 /// long upload is not a slow answer.
 async fn timed<F: Future>(sending: F, options: &SendOptions) -> Option<F::Output> {
-    let Some(progress) = &options.progress else {
-        return tokio::time::timeout(options.first_byte_timeout, sending)
-            .await
-            .ok();
-    };
-    let mut sending = std::pin::pin!(sending);
-    let mut since = Instant::now();
-    loop {
-        let deadline = since + options.first_byte_timeout;
-        let wait = tokio::time::timeout_at(deadline.into(), &mut sending).await;
-        if let Ok(output) = wait {
-            return Some(output);
-        }
-        // While the client is the one who is waited for, its own timeout holds.
-        since = if progress.waits_for_client() {
-            Instant::now()
-        } else {
-            since.max(progress.last())
-        };
-        if since + options.first_byte_timeout <= Instant::now() {
-            return None;
-        }
-    }
+    body::answered(
+        sending,
+        options.first_byte_timeout,
+        options.progress.as_deref(),
+    )
+    .await
 }
 
 /// Frees a half-open breaker's probe, unless the outcome has done so already.
