@@ -95,6 +95,7 @@ codes! {
     TooManyEnrolledMfaFactors = "too_many_enrolled_mfa_factors",
     UnexpectedAudience = "unexpected_audience",
     UnexpectedFailure = "unexpected_failure",
+    Unknown = "unknown",
     UserAlreadyExists = "user_already_exists",
     UserBanned = "user_banned",
     UserNotFound = "user_not_found",
@@ -218,6 +219,11 @@ impl AuthError {
 
     pub(crate) fn message(&self) -> &str {
         &self.0.message
+    }
+
+    /// The database's error behind this one.
+    pub(crate) fn database_cause(&self) -> Option<&bunbun_postgres::Error> {
+        self.0.cause.as_deref()?.downcast_ref()
     }
 
     pub(crate) fn reasons(&self) -> &[&'static str] {

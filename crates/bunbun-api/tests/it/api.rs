@@ -93,6 +93,7 @@ impl Api {
             slots: Arc::new(FixedSlots),
             metrics: Arc::new(|| "bunbun_up 1\n".to_owned()),
             metrics_open: false,
+            mailbox: None,
             explain: Arc::new(FixedExplain),
             backups: None,
             shutdown: Shutdown::new(),

@@ -77,7 +77,7 @@ impl fmt::Debug for Hash {
 impl Hash {
     /// Takes a hash that someone brings along.
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        let known = text.len() <= 512
+        let known = text.len() <= 255
             && (bcrypt_cost(text).is_some()
                 || argon::is_well_formed(text)
                 || firebase::is_well_formed(text));
