@@ -3,6 +3,7 @@
 use std::{borrow::Cow, error::Error as StdError, io, time::Duration};
 
 use bunbun_core::{Classify, Code};
+use bunbun_postgres::InvalidUrl;
 use deadpool_postgres::PoolError;
 use tokio_postgres::error::SqlState;
 
@@ -14,8 +15,8 @@ pub enum Error {
     #[error("the control plane has no database")]
     NotConfigured,
     /// A URL that cannot be understood. Holds what is wrong, never the URL.
-    #[error("the control plane's database URL cannot be used: {0}")]
-    InvalidUrl(String),
+    #[error("the control plane's database URL cannot be used: {}", .0.reason())]
+    InvalidUrl(#[from] InvalidUrl),
     /// The database is missing and our role may not create it.
     #[error("the control plane's database is missing and may not be created")]
     Missing(#[source] tokio_postgres::Error),

@@ -5,7 +5,6 @@
 //! transaction. `find` answers with an [`Option`], `get` with an error where there is no row.
 
 pub mod backups;
-mod connection;
 mod error;
 mod migrate;
 mod store;

@@ -3,14 +3,21 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use bunbun_core::config::DatabaseConfig;
+use bunbun_postgres::Target;
 use deadpool_postgres::{Client, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use tokio::sync::OnceCell;
 use tokio_postgres::error::SqlState;
 
-use crate::{Error, connection::Endpoint, migrate};
+use crate::{Error, migrate};
 
 /// The database that the control plane has when no other is configured.
 const DEFAULT_DATABASE: &str = "bunbun";
+
+/// Longest wait for one attempt to connect.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Shown in `pg_stat_activity`.
+const APPLICATION_NAME: &str = "bunbun control plane";
 
 /// Most connections of one node. The control plane is asked rarely.
 const POOL_SIZE: usize = 5;
@@ -25,9 +32,9 @@ pub struct Store(Option<Arc<Inner>>);
 
 struct Inner {
     pool: Pool,
-    endpoint: Endpoint,
+    target: Target,
     /// A database of the same server that exists, where ours may be created.
-    maintenance: Option<Endpoint>,
+    maintenance: Option<Target>,
     ready: OnceCell<()>,
 }
 
@@ -57,9 +64,10 @@ impl Store {
     /// # Errors
     /// [`Error::InvalidUrl`].
     pub fn new(config: &DatabaseConfig) -> Result<Self, Error> {
-        let project = config.url.as_ref().map(Endpoint::parse).transpose()?;
-        let (endpoint, maintenance) = match (&config.platform_url, project) {
-            (Some(url), project) => (Endpoint::parse(url)?, project),
+        let parse = |url| Target::parse(url, CONNECT_TIMEOUT, APPLICATION_NAME);
+        let project = config.url.as_ref().map(parse).transpose()?;
+        let (target, maintenance) = match (&config.platform_url, project) {
+            (Some(url), project) => (parse(url)?, project),
             (None, Some(project)) => (
                 project.clone().with_database(DEFAULT_DATABASE),
                 Some(project),
@@ -68,12 +76,12 @@ impl Store {
         };
         // A configured database of another server is not ours to create.
         let maintenance = maintenance.filter(|other| {
-            other.config.get_hosts() == endpoint.config.get_hosts()
-                && other.config.get_ports() == endpoint.config.get_ports()
+            other.config.get_hosts() == target.config.get_hosts()
+                && other.config.get_ports() == target.config.get_ports()
         });
         let manager = Manager::from_config(
-            endpoint.config.clone(),
-            endpoint.tls.clone(),
+            target.config.clone(),
+            target.connector(),
             ManagerConfig {
                 // One round trip per checkout, so that a restart of PostgreSQL goes unnoticed.
                 recycling_method: RecyclingMethod::Verified,
@@ -89,7 +97,7 @@ impl Store {
             .map_err(|error| Error::Unavailable(error.into()))?;
         Ok(Self(Some(Arc::new(Inner {
             pool,
-            endpoint,
+            target,
             maintenance,
             ready: OnceCell::new(),
         }))))
@@ -136,19 +144,19 @@ impl Store {
     /// A connection beside the pool, to a database that is created when missing and permitted.
     pub(crate) async fn connect(&self) -> Result<tokio_postgres::Client, Error> {
         let inner = self.inner()?;
-        let missing = match inner.endpoint.connect().await {
+        let missing = match inner.target.connect().await {
             Ok(client) => return Ok(client),
             Err(error) if error.code() == Some(&SqlState::INVALID_CATALOG_NAME) => error,
             Err(error) => return Err(Error::Unavailable(error.into())),
         };
         let (Some(maintenance), Some(name)) =
-            (&inner.maintenance, inner.endpoint.config.get_dbname())
+            (&inner.maintenance, inner.target.config.get_dbname())
         else {
             return Err(Error::Missing(missing));
         };
         create_database(maintenance, name).await?;
         inner
-            .endpoint
+            .target
             .connect()
             .await
             .map_err(|error| Error::Unavailable(error.into()))
@@ -160,7 +168,7 @@ impl Store {
 }
 
 /// Creates the database. That another node did so in the meantime is as good.
-async fn create_database(maintenance: &Endpoint, name: &str) -> Result<(), Error> {
+async fn create_database(maintenance: &Target, name: &str) -> Result<(), Error> {
     let client = maintenance
         .connect()
         .await

@@ -186,6 +186,14 @@ async fn prepare_server(admin: &Client) {
                 "the owner role cannot be made: {error}"
             );
         }
+        // The owner may act as the callers of a project, as the owner of a project may.
+        admin
+            .batch_execute(&format!(
+                "begin; select pg_advisory_xact_lock({ADVISORY_LOCK} + 1); {} commit;",
+                bunbun_postgres::project::superuser_sql(OWNER)
+            ))
+            .await
+            .expect("the roles can be made");
         let rows = admin
             .query(
                 "select datname from pg_database where datname like 'bunbun\\_test\\_%'",

@@ -1,6 +1,7 @@
 //! Configuration: built-in defaults < `bunbun.toml` < environment < flags, read once into typed
 //! structs. All faults are reported together, each with a hint.
 
+pub mod auth;
 pub mod duration;
 pub mod gateway;
 mod gateway_reader;
@@ -9,6 +10,7 @@ pub mod settings;
 
 use std::{net::IpAddr, path::Path, time::Duration};
 
+pub use auth::AuthConfig;
 pub use duration::HumanDuration;
 pub use gateway::{Dialect, GatewayConfig};
 use ipnet::IpNet;
@@ -37,8 +39,13 @@ pub struct Config {
     pub services: ServicesConfig,
     /// `[dashboard]`
     pub dashboard: DashboardConfig,
+<<<<<<< HEAD
     /// `[storage]`
     pub storage: StorageConfig,
+=======
+    /// `[auth]`
+    pub auth: AuthConfig,
+>>>>>>> auth
     /// `backups.url`
     pub backups_url: Option<String>,
     /// `[telemetry]`
@@ -219,7 +226,11 @@ impl Config {
             keys: read_keys(&mut reader),
             services: read_services(&mut reader),
             dashboard: read_dashboard(&mut reader),
+<<<<<<< HEAD
             storage: read_storage(&mut reader),
+=======
+            auth: auth::read(&mut reader),
+>>>>>>> auth
             backups_url: reader.text("backups.url"),
             telemetry: read_telemetry(&mut reader),
             gateway: gateway_reader::read(&mut reader, &sources.file),

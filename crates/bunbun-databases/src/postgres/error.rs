@@ -3,6 +3,7 @@
 use std::{borrow::Cow, error::Error as StdError, io, time::Duration};
 
 use bunbun_core::{Classify, Code};
+use bunbun_postgres::InvalidUrl;
 use serde_json::{Map, Value, json};
 use tokio_postgres::error::{DbError, ErrorPosition};
 
@@ -143,6 +144,15 @@ impl From<&DbError> for SqlError {
             constraint: text(error.constraint()),
             statement_number: None,
         }
+    }
+}
+
+impl From<InvalidUrl> for Error {
+    fn from(error: InvalidUrl) -> Self {
+        Self::invalid(format!(
+            "The database URL cannot be used: {}.",
+            error.reason()
+        ))
     }
 }
 

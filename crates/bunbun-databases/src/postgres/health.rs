@@ -3,12 +3,10 @@
 use std::time::{Duration, Instant};
 
 use tokio_postgres::{Client, SimpleQueryMessage};
-use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{
     error::Error,
     pool::{Pool, Status},
-    target::Target,
 };
 
 /// PostgreSQL answered.
@@ -43,7 +41,7 @@ async fn ask(pool: &Pool) -> Result<Health, Error> {
         return Ok(health(pool, latency, version));
     }
     // None, or one of before a restart of PostgreSQL.
-    let client = connect(pool.target()).await?;
+    let client = pool.target().connect().await.map_err(Error::unavailable)?;
     let (latency, version) = version(&client).await?;
     *kept = Some(client);
     Ok(health(pool, latency, version))
@@ -73,19 +71,4 @@ async fn version(client: &Client) -> Result<(Duration, String), Error> {
         })
         .map(|version| (latency, version))
         .ok_or_else(|| Error::internal("version() returned no row"))
-}
-
-async fn connect(target: &Target) -> Result<Client, Error> {
-    let (client, connection) = target
-        .config
-        .connect(MakeRustlsConnect::new(target.tls.clone()))
-        .await
-        .map_err(Error::unavailable)?;
-    bunbun_core::task::spawn("health-connection", async move {
-        if let Err(error) = connection.await {
-            let cause = bunbun_core::error::chain(&error);
-            tracing::debug!(cause, "the connection of health checks was lost");
-        }
-    });
-    Ok(client)
 }

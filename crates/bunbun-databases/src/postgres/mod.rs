@@ -8,8 +8,6 @@ pub mod migrate;
 pub mod pool;
 pub mod query;
 pub mod tables;
-mod target;
-mod tls;
 mod wire;
 
 pub use error::{Error, SqlError};

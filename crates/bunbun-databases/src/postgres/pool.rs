@@ -21,9 +21,10 @@ use parking_lot::Mutex;
 use secrecy::SecretString;
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::{error::Error, query::Lease, target::Target, wire::Connection};
+use bunbun_postgres::Target;
+
+use super::{error::Error, query::Lease, wire::Connection};
 
 /// How a pool is made.
 #[derive(Debug, Clone)]
@@ -118,7 +119,7 @@ impl Pool {
         let size = config.size.max(1);
         let manager = Manager::from_config(
             target.config.clone(),
-            MakeRustlsConnect::new(target.tls.clone()),
+            target.connector(),
             ManagerConfig {
                 // One round trip per checkout, so that a restart of PostgreSQL goes unnoticed.
                 recycling_method: RecyclingMethod::Verified,

@@ -3,14 +3,14 @@
 
 use std::{ffi::OsString, net::IpAddr, path::Path, time::Duration};
 
+use bunbun_postgres::Target;
 use secrecy::{ExposeSecret, SecretString};
 use tokio_postgres::{
     Client,
     config::{Host, SslMode},
 };
-use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::{super::target::Target, error::Error};
+use super::error::Error;
 
 /// Longest wait for one attempt to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -35,7 +35,8 @@ pub(super) struct Login {
 
 impl Login {
     pub(super) fn parse(url: &SecretString) -> Result<Self, Error> {
-        let target = Target::parse(url, CONNECT_TIMEOUT, APPLICATION_NAME)?;
+        let target = Target::parse(url, CONNECT_TIMEOUT, APPLICATION_NAME)
+            .map_err(super::super::Error::from)?;
         let query = url
             .expose_secret()
             .split_once('?')
@@ -61,18 +62,10 @@ impl Login {
         &self,
         database: Option<&str>,
     ) -> Result<Client, tokio_postgres::Error> {
-        let mut config = self.target.config.clone();
-        if let Some(name) = database {
-            config.dbname(name);
+        match database {
+            Some(name) => self.target.clone().with_database(name).connect().await,
+            None => self.target.connect().await,
         }
-        let tls = MakeRustlsConnect::new(self.target.tls.clone());
-        let (client, connection) = config.connect(tls).await?;
-        bunbun_core::task::spawn("backup connection", async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(error = &error as &dyn std::error::Error, "connection ended");
-            }
-        });
-        Ok(client)
     }
 
     /// What libpq reads, for a child whose environment is otherwise empty.

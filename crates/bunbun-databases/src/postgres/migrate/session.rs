@@ -8,7 +8,6 @@ use std::{future::poll_fn, ops::Deref, sync::Arc};
 use parking_lot::Mutex;
 use serde::Serialize;
 use tokio_postgres::{AsyncMessage, Client, error::DbError};
-use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::postgres::{
     Error,
@@ -58,7 +57,7 @@ impl Session {
         let target = pool.target();
         let (client, mut connection) = target
             .config
-            .connect(MakeRustlsConnect::new(target.tls.clone()))
+            .connect(target.connector())
             .await
             .map_err(Error::unavailable)?;
         let heard = Arc::new(Mutex::new(Heard::default()));

@@ -2,12 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bunbun_postgres::Target;
 use bytes::BytesMut;
 
-use super::{
-    super::{error::Error, target::Target},
-    connect,
-};
+use super::{super::error::Error, connect};
 
 /// What it takes to cancel the statement that a connection runs.
 #[derive(Clone)]

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use bunbun_postgres::Target;
 use bytes::BytesMut;
 use fallible_iterator::FallibleIterator;
 use postgres_protocol::{
@@ -28,7 +29,6 @@ use super::{
     super::{
         error::{Error, SqlError},
         query::Statements,
-        target::Target,
     },
     CancelKey, Connection, Session, frame,
     stream::Stream,

@@ -6,6 +6,7 @@ use bunbun_databases::postgres::{
     cluster::Cluster,
     pool::{Client, Pool, PoolConfig},
 };
+use bunbun_postgres::project;
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
@@ -26,7 +27,6 @@ pub(super) struct Urls {
 /// Makes what is missing.
 pub(super) async fn databases(cluster: &Cluster, secrets: &Secrets) -> Result<Urls, Failure> {
     let superuser = connect(&cluster.superuser_url()).await?;
-    execute(&superuser, ROLES).await?;
     let mut urls = Vec::new();
     for (name, variable) in [
         (PROJECT, "DATABASE_URL"),
@@ -41,6 +41,7 @@ pub(super) async fn databases(cluster: &Cluster, secrets: &Secrets) -> Result<Ur
                 .to_owned(),
         );
     }
+    execute(&superuser, &project::superuser_sql(PROJECT)).await?;
     execute(&superuser, LOCK_OUT).await?;
     let inside = database_url(cluster, PROJECT)?;
     execute(&connect(&inside).await?, INSIDE_PROJECT).await?;
@@ -49,20 +50,6 @@ pub(super) async fn databases(cluster: &Cluster, secrets: &Secrets) -> Result<Ur
     Ok(Urls { project, platform })
 }
 
-/// The roles of every project, as PostgREST and its siblings expect them. They are the cluster's,
-/// not a database's.
-const ROLES: &str = "
-do $$ begin
-  if to_regrole('anon') is null then create role anon nologin noinherit; end if;
-  if to_regrole('authenticated') is null then create role authenticated nologin noinherit; end if;
-  if to_regrole('service_role') is null then
-    create role service_role nologin noinherit bypassrls;
-  end if;
-  if to_regrole('authenticator') is null then create role authenticator login noinherit; end if;
-end $$;
-grant anon, authenticated, service_role to authenticator;
-";
-
 /// Databases let everyone in unless told otherwise.
 const LOCK_OUT: &str = "
 revoke connect, temporary on database postgres from public;
@@ -70,8 +57,6 @@ revoke connect, temporary on database template1 from public;
 revoke connect, temporary on database project_default from public;
 revoke connect, temporary on database bunbun from public;
 grant connect on database project_default to authenticator;
--- The owner acts as these roles, so that row-level security decides.
-grant anon, authenticated, service_role to project_default;
 -- A backup is restored into a new database.
 alter role project_default createdb;
 ";

@@ -9,15 +9,18 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
 };
 
-use super::error::Error;
+use crate::target::InvalidUrl;
 
 /// A TLS client that verifies the server's certificate against the public roots, or against the
 /// PEM file `root_file`; with `verify` off it encrypts only, as libpq's `sslmode=require` does.
-pub(super) fn client_config(verify: bool, root_file: Option<&str>) -> Result<ClientConfig, Error> {
+pub(crate) fn client_config(
+    verify: bool,
+    root_file: Option<&str>,
+) -> Result<ClientConfig, InvalidUrl> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
-        .map_err(Error::internal)?;
+        .expect("aws-lc-rs has the default protocol versions");
     if !verify {
         return Ok(builder
             .dangerous()
@@ -30,12 +33,10 @@ pub(super) fn client_config(verify: bool, root_file: Option<&str>) -> Result<Cli
         Some(path) => {
             let certificates = CertificateDer::pem_file_iter(path)
                 .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-                .map_err(|_| Error::invalid("The file of sslrootcert cannot be read."))?;
+                .map_err(|_| InvalidUrl("the file of its sslrootcert cannot be read"))?;
             roots.add_parsable_certificates(certificates);
             if roots.is_empty() {
-                return Err(Error::invalid(
-                    "The file of sslrootcert has no certificate.",
-                ));
+                return Err(InvalidUrl("the file of its sslrootcert has no certificate"));
             }
         }
     }
