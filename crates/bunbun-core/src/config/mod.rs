@@ -39,13 +39,10 @@ pub struct Config {
     pub services: ServicesConfig,
     /// `[dashboard]`
     pub dashboard: DashboardConfig,
-<<<<<<< HEAD
-    /// `[storage]`
-    pub storage: StorageConfig,
-=======
     /// `[auth]`
     pub auth: AuthConfig,
->>>>>>> auth
+    /// `[storage]`
+    pub storage: StorageConfig,
     /// `backups.url`
     pub backups_url: Option<String>,
     /// `[telemetry]`
@@ -226,11 +223,8 @@ impl Config {
             keys: read_keys(&mut reader),
             services: read_services(&mut reader),
             dashboard: read_dashboard(&mut reader),
-<<<<<<< HEAD
-            storage: read_storage(&mut reader),
-=======
             auth: auth::read(&mut reader),
->>>>>>> auth
+            storage: read_storage(&mut reader),
             backups_url: reader.text("backups.url"),
             telemetry: read_telemetry(&mut reader),
             gateway: gateway_reader::read(&mut reader, &sources.file),
