@@ -90,7 +90,9 @@ impl Inner {
         let now = self.now();
         if self.hooks.has_before_user_created() {
             let preview = hooks::preview(new, now);
-            self.hooks.before_user_created(session, origin, &preview).await?;
+            self.hooks
+                .before_user_created(session, origin, &preview)
+                .await?;
         }
         Ok(users::insert(session, new, now).await?)
     }

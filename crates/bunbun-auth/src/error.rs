@@ -406,7 +406,10 @@ mod tests {
     async fn the_header_chooses_the_shape() {
         let error = AuthError::invalid("x");
         let (body, headers) = rendered(&error, None).await;
-        assert_eq!(body, r#"{"code":400,"error_code":"validation_failed","msg":"x"}"#);
+        assert_eq!(
+            body,
+            r#"{"code":400,"error_code":"validation_failed","msg":"x"}"#
+        );
         assert_eq!(headers["x-sb-error-code"], "validation_failed");
         assert!(!headers.contains_key(API_VERSION));
         let (body, headers) = rendered(&error, Some("2024-01-01")).await;

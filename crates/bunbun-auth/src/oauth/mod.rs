@@ -11,7 +11,13 @@ pub(crate) struct Providers {
 }
 
 impl Providers {
-    pub(crate) fn new(list: &[ProviderConfig], _http: reqwest::Client, _clock: Arc<dyn Clock>) -> Self {
-        Self { list: list.to_vec() }
+    pub(crate) fn new(
+        list: &[ProviderConfig],
+        _http: reqwest::Client,
+        _clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            list: list.to_vec(),
+        }
     }
 }

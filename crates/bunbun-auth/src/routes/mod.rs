@@ -23,7 +23,10 @@ pub(crate) fn router(service: AuthService) -> Router {
         .route("/health", get(health::get_health))
         .route("/settings", get(settings::get_settings))
         .route("/.well-known/jwks.json", get(well_known::get_jwks))
-        .route("/.well-known/openid-configuration", get(well_known::get_openid_configuration))
+        .route(
+            "/.well-known/openid-configuration",
+            get(well_known::get_openid_configuration),
+        )
         .route("/signup", post(signup::create_signup))
         .route("/token", post(token::create_token))
         .route("/logout", post(logout::create_logout))
@@ -32,7 +35,9 @@ pub(crate) fn router(service: AuthService) -> Router {
         .with_state(service)
 }
 
-async fn not_found(_request: Request) -> (StatusCode, [(&'static str, &'static str); 1], &'static str) {
+async fn not_found(
+    _request: Request,
+) -> (StatusCode, [(&'static str, &'static str); 1], &'static str) {
     (
         StatusCode::NOT_FOUND,
         [("content-type", "text/plain; charset=utf-8")],

@@ -17,7 +17,9 @@ use crate::{
     request::{Json, Origin, text},
     service::{self, AuthService, Database, Inner},
     store::{
-        Object, audit::{Action, Actor}, flow_states, identities,
+        Object,
+        audit::{Action, Actor},
+        flow_states, identities,
         users::{self, NewUser, User},
     },
     token::pkce::Challenge,
@@ -116,11 +118,7 @@ pub(crate) enum SignedUp {
 }
 
 /// Signs up. Also the way of magic links to addresses without an account.
-pub(crate) async fn sign_up(
-    service: &Inner,
-    origin: &Origin,
-    wanted: &Signup,
-) -> Result<SignedUp> {
+pub(crate) async fn sign_up(service: &Inner, origin: &Origin, wanted: &Signup) -> Result<SignedUp> {
     let autoconfirm = service.config.mailer_autoconfirm;
     if !autoconfirm {
         service.limits.mail(What::ConfirmationMail, &wanted.email)?;
@@ -179,13 +177,22 @@ async fn attempt(
             let actor = Actor::user(&known);
             let traits = provider_trait("email");
             service
-                .audit(&transaction, origin, &actor, Action::UserRepeatedSignup, traits)
+                .audit(
+                    &transaction,
+                    origin,
+                    &actor,
+                    Action::UserRepeatedSignup,
+                    traits,
+                )
                 .await?;
             transaction.commit().await?;
             if autoconfirm {
                 return Err(taken().into());
             }
-            return Ok((SignedUp::User(Box::new(disguise(&known, wanted, now))), None));
+            return Ok((
+                SignedUp::User(Box::new(disguise(&known, wanted, now))),
+                None,
+            ));
         }
         // Nobody has shown yet that the account is theirs; it stays as it is.
         if service.sent_recently(known.confirmation_sent_at) {
@@ -217,9 +224,13 @@ async fn attempt(
     }
     let (actor, traits) = (Actor::user(&user), provider_trait("email"));
     let signed_up = Action::UserSignedUp;
-    service.audit(&transaction, origin, &actor, signed_up, traits.clone()).await?;
+    service
+        .audit(&transaction, origin, &actor, signed_up, traits.clone())
+        .await?;
     accounts::confirm_email(&transaction, &user, now).await?;
-    service.audit(&transaction, origin, &actor, Action::Login, traits).await?;
+    service
+        .audit(&transaction, origin, &actor, Action::Login, traits)
+        .await?;
     let user = reload(&transaction, new.id).await?;
     let session = service
         .begin_session(database, &transaction, origin, user, "password")
@@ -255,7 +266,9 @@ async fn request_confirmation(
 ) -> Result<Letter> {
     let (actor, traits) = (Actor::user(user), provider_trait("email"));
     let requested = Action::UserConfirmationRequested;
-    service.audit(session, origin, &actor, requested, traits).await?;
+    service
+        .audit(session, origin, &actor, requested, traits)
+        .await?;
     if let Some(challenge) = &wanted.challenge {
         let (provider, method) = ("email", "email/signup");
         let user_id = Some(user.id);
@@ -347,7 +360,9 @@ async fn anonymous(service: &Inner, origin: &Origin, data: Object) -> Result<Tok
     let user = reload(&transaction, new.id).await?;
     let actor = Actor::user(&user);
     let traits = Some(json!({ "provider": "anonymous" }));
-    service.audit(&transaction, origin, &actor, Action::UserSignedUp, traits).await?;
+    service
+        .audit(&transaction, origin, &actor, Action::UserSignedUp, traits)
+        .await?;
     let session = service
         .begin_session(&database, &transaction, origin, user, "anonymous")
         .await?;
