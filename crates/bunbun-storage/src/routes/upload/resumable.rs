@@ -1,0 +1,9 @@
+//! `/upload/resumable`: TUS.
+
+use axum::Router;
+
+use crate::service::StorageService;
+
+pub(crate) fn router() -> Router<StorageService> {
+    Router::new()
+}
