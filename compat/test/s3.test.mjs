@@ -19,7 +19,7 @@ const MEBIBYTE = 1024 * 1024
 function s3(credentials = {}) {
   return new S3Client({
     endpoint: `${url}/storage/v1/s3`,
-    region: process.env.COMPAT_S3_REGION ?? 'local',
+    region: process.env.COMPAT_S3_REGION ?? 'us-east-1',
     forcePathStyle: true,
     maxAttempts: 1,
     credentials: {
