@@ -250,6 +250,10 @@ impl AuthError {
         }
     }
 
+    pub(crate) fn is_oauth(&self) -> bool {
+        self.0.oauth.is_some()
+    }
+
     /// Logs the cause once.
     pub(crate) fn log(&self, request_id: &RequestId) {
         let cause = self

@@ -30,6 +30,8 @@ pub(crate) enum What {
     ConfirmationMail,
     /// Mails to one address that sign in.
     RecoveryMail,
+    /// Mails to one address with a code for a user who is there.
+    ReauthenticationMail,
     /// Wrong codes for one address or factor.
     Guesses,
 }
@@ -171,7 +173,7 @@ impl RateLimits {
             What::Anonymous => (self.rates.anonymous, 60 * MINUTE, self.rates.anonymous),
             What::Mfa => (self.rates.mfa, MINUTE, 30),
             What::Mails => (self.rates.email_sent, 60 * MINUTE, self.rates.email_sent),
-            What::ConfirmationMail | What::RecoveryMail => {
+            What::ConfirmationMail | What::RecoveryMail | What::ReauthenticationMail => {
                 return (self.mail_interval_ms > 0).then_some(Rate {
                     limit: 1,
                     period_ms: self.mail_interval_ms,

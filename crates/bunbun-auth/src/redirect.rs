@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use url::{Host, Url};
 
-use crate::glob::Glob;
+use crate::{error::AuthError, glob::Glob};
 
 /// The longest URL that is looked at.
 const MAX_BYTES: usize = 2048;
@@ -149,6 +149,48 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
+/// `a=b&c=d`, encoded as forms are.
+pub(crate) fn encode(pairs: &[(&str, &str)]) -> String {
+    url::form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(pairs)
+        .finish()
+}
+
+/// Adds parameters to a target's query. Targets may be of any scheme, so this is done on the text.
+pub(crate) fn with_query(target: &str, pairs: &[(&str, &str)]) -> String {
+    let (before, fragment) = match target.split_once('#') {
+        Some((before, fragment)) => (before, format!("#{fragment}")),
+        None => (target, String::new()),
+    };
+    let separator = match before.split_once('?') {
+        None => "?",
+        Some((_, query)) if query.is_empty() || query.ends_with('&') => "",
+        Some(_) => "&",
+    };
+    format!("{before}{separator}{}{fragment}", encode(pairs))
+}
+
+/// Replaces a target's fragment.
+pub(crate) fn with_fragment(target: &str, fragment: &str) -> String {
+    let before = target.split('#').next().unwrap_or_default();
+    format!("{before}#{fragment}")
+}
+
+/// Tells an application what went wrong: in the fragment, and where asked in the query.
+pub(crate) fn with_error(target: &str, error: &AuthError, in_query: bool) -> String {
+    let mut pairs = vec![("error", error.redirect_error())];
+    if !error.is_oauth() {
+        pairs.push(("error_code", error.code().as_str()));
+    }
+    pairs.push(("error_description", error.message()));
+    let target = if in_query {
+        with_query(target, &pairs)
+    } else {
+        target.to_owned()
+    };
+    with_fragment(&target, &encode(&pairs))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -240,6 +282,21 @@ mod tests {
         assert!(!r.allows("http://localhost.evil.com:3000/"));
         let r = redirects("http://127.0.0.1:3000", &[]);
         assert!(r.allows("http://127.0.0.1:4000/x"));
+    }
+
+    #[test]
+    fn answers_are_added_without_losing_what_is_there() {
+        use super::{with_error, with_fragment, with_query};
+        use crate::error::{AuthError, Code};
+        assert_eq!(with_query("a://b?c=d#e", &[("f", "g h&")]), "a://b?c=d&f=g+h%26#e");
+        assert_eq!(with_query("a://b", &[("f", "g")]), "a://b?f=g");
+        assert_eq!(with_fragment("a://b#c", "d"), "a://b#d");
+        let error = AuthError::forbidden(Code::OtpExpired, "Too late");
+        assert_eq!(
+            with_error("a://b?x=y", &error, true),
+            "a://b?x=y&error=access_denied&error_code=otp_expired&error_description=Too+late\
+             #error=access_denied&error_code=otp_expired&error_description=Too+late"
+        );
     }
 
     proptest! {

@@ -61,11 +61,11 @@ pub(super) async fn create_signup(
 
 /// A signup whose form is right.
 #[derive(Debug)]
-pub(crate) struct Signup {
-    pub(crate) email: String,
-    pub(crate) password: String,
-    pub(crate) data: Object,
-    pub(crate) challenge: Option<Challenge>,
+struct Signup {
+    email: String,
+    password: String,
+    data: Object,
+    challenge: Option<Challenge>,
 }
 
 impl Signup {
@@ -108,15 +108,14 @@ impl Signup {
 }
 
 /// What became of a signup.
-pub(crate) enum SignedUp {
+enum SignedUp {
     /// The account is confirmed and signed in.
     Session(Box<TokenResponse>),
     /// A mail is on its way, or the address is taken.
     User(Box<User>),
 }
 
-/// Signs up. Also the way of magic links to addresses without an account.
-pub(crate) async fn sign_up(
+async fn sign_up(
     service: &Inner,
     origin: &Origin,
     wanted: &Signup,
@@ -272,7 +271,7 @@ async fn reload(session: &bunbun_postgres::Session, id: Uuid) -> Result<User> {
 }
 
 /// Whether PostgreSQL refused because the address exists.
-pub(crate) fn is_taken(error: &AuthError) -> bool {
+fn is_taken(error: &AuthError) -> bool {
     error.database_cause().is_some_and(|cause| {
         cause.sqlstate() == Some(&SqlState::UNIQUE_VIOLATION)
             && cause.constraint() == Some("users_email_partial_key")
