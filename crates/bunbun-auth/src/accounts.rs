@@ -2,7 +2,6 @@
 //! transaction.
 
 use bunbun_postgres::{Error, Session, types::Json};
-use rand::{Rng as _, TryRngCore as _, rngs::OsRng};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -90,9 +89,7 @@ impl Inner {
         let now = self.now();
         if self.hooks.has_before_user_created() {
             let preview = hooks::preview(new, now);
-            self.hooks
-                .before_user_created(session, origin, &preview)
-                .await?;
+            self.hooks.before_user_created(session, origin, &preview).await?;
         }
         Ok(users::insert(session, new, now).await?)
     }
@@ -189,13 +186,6 @@ pub(crate) async fn change_email(
     identities::sync_providers(session, user.id).await
 }
 
-/// A password that nobody knows.
-pub(crate) fn unguessable_password() -> String {
-    let mut rng = OsRng.unwrap_err();
-    (0..64)
-        .map(|_| char::from(rng.sample(rand::distr::Alphanumeric)))
-        .collect()
-}
 
 #[cfg(test)]
 mod tests {

@@ -250,6 +250,10 @@ impl AuthError {
         }
     }
 
+    pub(crate) fn is_oauth(&self) -> bool {
+        self.0.oauth.is_some()
+    }
+
     /// Logs the cause once.
     pub(crate) fn log(&self, request_id: &RequestId) {
         let cause = self
@@ -406,10 +410,7 @@ mod tests {
     async fn the_header_chooses_the_shape() {
         let error = AuthError::invalid("x");
         let (body, headers) = rendered(&error, None).await;
-        assert_eq!(
-            body,
-            r#"{"code":400,"error_code":"validation_failed","msg":"x"}"#
-        );
+        assert_eq!(body, r#"{"code":400,"error_code":"validation_failed","msg":"x"}"#);
         assert_eq!(headers["x-sb-error-code"], "validation_failed");
         assert!(!headers.contains_key(API_VERSION));
         let (body, headers) = rendered(&error, Some("2024-01-01")).await;

@@ -6,9 +6,11 @@
 mod accounts;
 mod email_address;
 mod error;
+mod external;
 mod glob;
 mod grant;
 mod hooks;
+mod invitations;
 mod letters;
 pub mod mail;
 mod migrations;
@@ -22,6 +24,7 @@ mod service;
 mod store;
 mod timestamp;
 mod token;
+mod totp;
 
 pub use migrations::migrate;
 pub use service::{AuthParts, AuthService};

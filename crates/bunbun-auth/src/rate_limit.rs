@@ -30,6 +30,8 @@ pub(crate) enum What {
     ConfirmationMail,
     /// Mails to one address that sign in.
     RecoveryMail,
+    /// Mails to one address with a code for a user who is there.
+    ReauthenticationMail,
     /// Wrong codes for one address or factor.
     Guesses,
 }
@@ -171,7 +173,7 @@ impl RateLimits {
             What::Anonymous => (self.rates.anonymous, 60 * MINUTE, self.rates.anonymous),
             What::Mfa => (self.rates.mfa, MINUTE, 30),
             What::Mails => (self.rates.email_sent, 60 * MINUTE, self.rates.email_sent),
-            What::ConfirmationMail | What::RecoveryMail => {
+            What::ConfirmationMail | What::RecoveryMail | What::ReauthenticationMail => {
                 return (self.mail_interval_ms > 0).then_some(Rate {
                     limit: 1,
                     period_ms: self.mail_interval_ms,
@@ -214,10 +216,7 @@ mod tests {
     fn limits(rates: AuthRateLimits) -> (Arc<ManualClock>, RateLimits) {
         let clock = Arc::new(ManualClock::at(1_700_000_000));
         let shared: Arc<ManualClock> = Arc::clone(&clock);
-        (
-            clock,
-            RateLimits::new(shared, rates, Duration::from_secs(60)),
-        )
+        (clock, RateLimits::new(shared, rates, Duration::from_secs(60)))
     }
 
     #[test]
@@ -232,9 +231,7 @@ mod tests {
         }
         let error = limits.request(What::Otp, ip).unwrap_err();
         assert_eq!(error.status(), 429);
-        limits
-            .request(What::Otp, "192.0.2.2".parse().unwrap())
-            .unwrap();
+        limits.request(What::Otp, "192.0.2.2".parse().unwrap()).unwrap();
         clock.advance(10);
         limits.request(What::Otp, ip).unwrap();
         assert!(limits.request(What::Otp, ip).is_err());
@@ -246,17 +243,9 @@ mod tests {
             anonymous: 1,
             ..AuthRateLimits::default()
         });
-        limits
-            .request(What::Anonymous, "2001:db8::1".parse().unwrap())
-            .unwrap();
-        assert!(
-            limits
-                .request(What::Anonymous, "2001:db8::ffff".parse().unwrap())
-                .is_err()
-        );
-        limits
-            .request(What::Anonymous, "2001:db8:0:1::1".parse().unwrap())
-            .unwrap();
+        limits.request(What::Anonymous, "2001:db8::1".parse().unwrap()).unwrap();
+        assert!(limits.request(What::Anonymous, "2001:db8::ffff".parse().unwrap()).is_err());
+        limits.request(What::Anonymous, "2001:db8:0:1::1".parse().unwrap()).unwrap();
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use url::{Host, Url};
 
-use crate::glob::Glob;
+use crate::{error::AuthError, glob::Glob};
 
 /// The longest URL that is looked at.
 const MAX_BYTES: usize = 2048;
@@ -34,10 +34,7 @@ impl Redirects {
         Self {
             site: site.clone(),
             site_text,
-            patterns: allow_list
-                .iter()
-                .map(|item| Glob::new(item.trim()))
-                .collect(),
+            patterns: allow_list.iter().map(|item| Glob::new(item.trim())).collect(),
         }
     }
 
@@ -61,11 +58,7 @@ impl Redirects {
         }
         // Apps register schemes that are no URL scheme by the letter, such as `my_app://`; those
         // go to the patterns as they are, but nothing that a browser would take for a web page.
-        let scheme = target
-            .split(':')
-            .next()
-            .unwrap_or_default()
-            .to_ascii_lowercase();
+        let scheme = target.split(':').next().unwrap_or_default().to_ascii_lowercase();
         let Ok(url) = Url::parse(target) else {
             return !matches!(scheme.as_str(), "http" | "https")
                 && is_app_scheme(&scheme)
@@ -101,15 +94,12 @@ impl Redirects {
         let same_place = url.scheme() == self.site.scheme() && url.host() == self.site.host();
         // Native applications listen on whichever port is free (RFC 8252 §7.3).
         if same_place
-            && (url.port_or_known_default() == self.site.port_or_known_default()
-                || is_loopback(url))
+            && (url.port_or_known_default() == self.site.port_or_known_default() || is_loopback(url))
         {
             return true;
         }
         // `https://evil?.example.com/` must not pass for a subdomain.
-        let after_host = target
-            .split_once("://")
-            .map_or("", |(_, rest)| &rest[written.len()..]);
+        let after_host = target.split_once("://").map_or("", |(_, rest)| &rest[written.len()..]);
         if after_host.starts_with('?') {
             return false;
         }
@@ -139,18 +129,8 @@ fn is_plain(target: &str) -> bool {
 /// A scheme that leads into an application, never one that a browser runs itself.
 fn is_app_scheme(scheme: &str) -> bool {
     let dangerous = [
-        "javascript",
-        "data",
-        "vbscript",
-        "file",
-        "blob",
-        "about",
-        "ftp",
-        "ws",
-        "wss",
-        "view-source",
-        "filesystem",
-        "jar",
+        "javascript", "data", "vbscript", "file", "blob", "about", "ftp", "ws", "wss",
+        "view-source", "filesystem", "jar",
     ];
     !scheme.is_empty()
         && scheme.as_bytes()[0].is_ascii_alphabetic()
@@ -169,6 +149,48 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
+/// `a=b&c=d`, encoded as forms are.
+pub(crate) fn encode(pairs: &[(&str, &str)]) -> String {
+    url::form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(pairs)
+        .finish()
+}
+
+/// Adds parameters to a target's query. Targets may be of any scheme, so this is done on the text.
+pub(crate) fn with_query(target: &str, pairs: &[(&str, &str)]) -> String {
+    let (before, fragment) = match target.split_once('#') {
+        Some((before, fragment)) => (before, format!("#{fragment}")),
+        None => (target, String::new()),
+    };
+    let separator = match before.split_once('?') {
+        None => "?",
+        Some((_, query)) if query.is_empty() || query.ends_with('&') => "",
+        Some(_) => "&",
+    };
+    format!("{before}{separator}{}{fragment}", encode(pairs))
+}
+
+/// Replaces a target's fragment.
+pub(crate) fn with_fragment(target: &str, fragment: &str) -> String {
+    let before = target.split('#').next().unwrap_or_default();
+    format!("{before}#{fragment}")
+}
+
+/// Tells an application what went wrong: in the fragment, and where asked in the query.
+pub(crate) fn with_error(target: &str, error: &AuthError, in_query: bool) -> String {
+    let mut pairs = vec![("error", error.redirect_error())];
+    if !error.is_oauth() {
+        pairs.push(("error_code", error.code().as_str()));
+    }
+    pairs.push(("error_description", error.message()));
+    let target = if in_query {
+        with_query(target, &pairs)
+    } else {
+        target.to_owned()
+    };
+    with_fragment(&target, &encode(&pairs))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -185,11 +207,7 @@ mod tests {
     fn the_site_and_the_list_are_allowed_and_nothing_else() {
         let r = redirects(
             "https://app.example.com",
-            &[
-                "https://*.preview.example.com/**",
-                "my_app://callback",
-                "com.example:/cb",
-            ],
+            &["https://*.preview.example.com/**", "my_app://callback", "com.example:/cb"],
         );
         for good in [
             "https://app.example.com",
@@ -264,6 +282,21 @@ mod tests {
         assert!(!r.allows("http://localhost.evil.com:3000/"));
         let r = redirects("http://127.0.0.1:3000", &[]);
         assert!(r.allows("http://127.0.0.1:4000/x"));
+    }
+
+    #[test]
+    fn answers_are_added_without_losing_what_is_there() {
+        use super::{with_error, with_fragment, with_query};
+        use crate::error::{AuthError, Code};
+        assert_eq!(with_query("a://b?c=d#e", &[("f", "g h&")]), "a://b?c=d&f=g+h%26#e");
+        assert_eq!(with_query("a://b", &[("f", "g")]), "a://b?f=g");
+        assert_eq!(with_fragment("a://b#c", "d"), "a://b#d");
+        let error = AuthError::forbidden(Code::OtpExpired, "Too late");
+        assert_eq!(
+            with_error("a://b?x=y", &error, true),
+            "a://b?x=y&error=access_denied&error_code=otp_expired&error_description=Too+late\
+             #error=access_denied&error_code=otp_expired&error_description=Too+late"
+        );
     }
 
     proptest! {

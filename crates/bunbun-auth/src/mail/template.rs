@@ -159,8 +159,7 @@ impl Parser<'_> {
                 otherwise,
             }));
         }
-        self.path(action)
-            .map(|path| Action::Node(Node::Value(path)))
+        self.path(action).map(|path| Action::Node(Node::Value(path)))
     }
 
     fn condition(&self, text: &str) -> Result<Condition, TemplateError> {
@@ -217,11 +216,7 @@ fn render(nodes: &[Node], data: &Value, format: Format, out: &mut String) {
                 then,
                 otherwise,
             } => {
-                let branch = if holds(condition, data) {
-                    then
-                } else {
-                    otherwise
-                };
+                let branch = if holds(condition, data) { then } else { otherwise };
                 render(branch, data, format, out);
             }
         }
@@ -302,28 +297,17 @@ mod tests {
     use super::{Format, Template};
 
     fn html(template: &str, data: &serde_json::Value) -> String {
-        Template::parse(template)
-            .unwrap()
-            .render(data, Format::Html)
+        Template::parse(template).unwrap().render(data, Format::Html)
     }
 
     #[test]
     fn values_conditions_and_comments() {
         let data = json!({ "Token": "123456", "Data": { "name": "Ann", "age": 7 }, "Email": "" });
-        assert_eq!(
-            html(
-                "{{ .Token }}-{{.Data.name}}-{{ .Data.age }}-{{ .Nope.x }}",
-                &data
-            ),
-            "123456-Ann-7-"
-        );
+        assert_eq!(html("{{ .Token }}-{{.Data.name}}-{{ .Data.age }}-{{ .Nope.x }}", &data), "123456-Ann-7-");
         let conditional = "{{ if .Data.name }}Hello {{ .Data.name }}{{ else }}Hello{{ end }}";
         assert_eq!(html(conditional, &data), "Hello Ann");
         assert_eq!(html("{{if not .Email}}none{{end}}", &data), "none");
-        assert_eq!(
-            html("{{ if eq .Data.name \"Ann\" }}yes{{ end }}", &data),
-            "yes"
-        );
+        assert_eq!(html("{{ if eq .Data.name \"Ann\" }}yes{{ end }}", &data), "yes");
         assert_eq!(html("a {{- /* note */ -}} b", &data), "ab");
     }
 
@@ -338,10 +322,7 @@ mod tests {
             html("<p title='{{ .Data.name }}'>", &data),
             "<p title='&lt;/p&gt;&lt;script&gt;alert(1)&lt;/script&gt;{{ .Token }}&#34;&#39;&#96;'>"
         );
-        assert_eq!(
-            html("<a href=\"{{ .Data.link }}\">", &data),
-            "<a href=\"#\">"
-        );
+        assert_eq!(html("<a href=\"{{ .Data.link }}\">", &data), "<a href=\"#\">");
         assert_eq!(html("<a href={{ .Data.link }}>", &data), "<a href=#>");
         assert_eq!(
             html("<a href=\"{{ .Data.page }}\">", &data),
@@ -367,10 +348,7 @@ mod tests {
             ("{{ .Data..x }}", 1),
         ] {
             let error = Template::parse(bad).unwrap_err();
-            assert!(
-                error.to_string().starts_with(&format!("line {line}")),
-                "{bad}: {error}"
-            );
+            assert!(error.to_string().starts_with(&format!("line {line}")), "{bad}: {error}");
         }
         assert!(Template::parse(&"{{ if .A }}".repeat(100)).is_err());
     }

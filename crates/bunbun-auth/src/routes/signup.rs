@@ -17,9 +17,7 @@ use crate::{
     request::{Json, Origin, text},
     service::{self, AuthService, Database, Inner},
     store::{
-        Object,
-        audit::{Action, Actor},
-        flow_states, identities,
+        Object, audit::{Action, Actor}, flow_states, identities,
         users::{self, NewUser, User},
     },
     token::pkce::Challenge,
@@ -63,11 +61,11 @@ pub(super) async fn create_signup(
 
 /// A signup whose form is right.
 #[derive(Debug)]
-pub(crate) struct Signup {
-    pub(crate) email: String,
-    pub(crate) password: String,
-    pub(crate) data: Object,
-    pub(crate) challenge: Option<Challenge>,
+struct Signup {
+    email: String,
+    password: String,
+    data: Object,
+    challenge: Option<Challenge>,
 }
 
 impl Signup {
@@ -110,15 +108,18 @@ impl Signup {
 }
 
 /// What became of a signup.
-pub(crate) enum SignedUp {
+enum SignedUp {
     /// The account is confirmed and signed in.
     Session(Box<TokenResponse>),
     /// A mail is on its way, or the address is taken.
     User(Box<User>),
 }
 
-/// Signs up. Also the way of magic links to addresses without an account.
-pub(crate) async fn sign_up(service: &Inner, origin: &Origin, wanted: &Signup) -> Result<SignedUp> {
+async fn sign_up(
+    service: &Inner,
+    origin: &Origin,
+    wanted: &Signup,
+) -> Result<SignedUp> {
     let autoconfirm = service.config.mailer_autoconfirm;
     if !autoconfirm {
         service.limits.mail(What::ConfirmationMail, &wanted.email)?;
@@ -177,22 +178,13 @@ async fn attempt(
             let actor = Actor::user(&known);
             let traits = provider_trait("email");
             service
-                .audit(
-                    &transaction,
-                    origin,
-                    &actor,
-                    Action::UserRepeatedSignup,
-                    traits,
-                )
+                .audit(&transaction, origin, &actor, Action::UserRepeatedSignup, traits)
                 .await?;
             transaction.commit().await?;
             if autoconfirm {
                 return Err(taken().into());
             }
-            return Ok((
-                SignedUp::User(Box::new(disguise(&known, wanted, now))),
-                None,
-            ));
+            return Ok((SignedUp::User(Box::new(disguise(&known, wanted, now))), None));
         }
         // Nobody has shown yet that the account is theirs; it stays as it is.
         if service.sent_recently(known.confirmation_sent_at) {
@@ -224,13 +216,9 @@ async fn attempt(
     }
     let (actor, traits) = (Actor::user(&user), provider_trait("email"));
     let signed_up = Action::UserSignedUp;
-    service
-        .audit(&transaction, origin, &actor, signed_up, traits.clone())
-        .await?;
+    service.audit(&transaction, origin, &actor, signed_up, traits.clone()).await?;
     accounts::confirm_email(&transaction, &user, now).await?;
-    service
-        .audit(&transaction, origin, &actor, Action::Login, traits)
-        .await?;
+    service.audit(&transaction, origin, &actor, Action::Login, traits).await?;
     let user = reload(&transaction, new.id).await?;
     let session = service
         .begin_session(database, &transaction, origin, user, "password")
@@ -266,9 +254,7 @@ async fn request_confirmation(
 ) -> Result<Letter> {
     let (actor, traits) = (Actor::user(user), provider_trait("email"));
     let requested = Action::UserConfirmationRequested;
-    service
-        .audit(session, origin, &actor, requested, traits)
-        .await?;
+    service.audit(session, origin, &actor, requested, traits).await?;
     if let Some(challenge) = &wanted.challenge {
         let (provider, method) = ("email", "email/signup");
         let user_id = Some(user.id);
@@ -285,7 +271,7 @@ async fn reload(session: &bunbun_postgres::Session, id: Uuid) -> Result<User> {
 }
 
 /// Whether PostgreSQL refused because the address exists.
-pub(crate) fn is_taken(error: &AuthError) -> bool {
+fn is_taken(error: &AuthError) -> bool {
     error.database_cause().is_some_and(|cause| {
         cause.sqlstate() == Some(&SqlState::UNIQUE_VIOLATION)
             && cause.constraint() == Some("users_email_partial_key")
@@ -360,9 +346,7 @@ async fn anonymous(service: &Inner, origin: &Origin, data: Object) -> Result<Tok
     let user = reload(&transaction, new.id).await?;
     let actor = Actor::user(&user);
     let traits = Some(json!({ "provider": "anonymous" }));
-    service
-        .audit(&transaction, origin, &actor, Action::UserSignedUp, traits)
-        .await?;
+    service.audit(&transaction, origin, &actor, Action::UserSignedUp, traits).await?;
     let session = service
         .begin_session(&database, &transaction, origin, user, "anonymous")
         .await?;

@@ -180,6 +180,23 @@ pub(crate) async fn confirm_email(
         .map(drop)
 }
 
+/// Forgets whose identity it was, as the user is deleted but its row stays.
+pub(crate) async fn hide(
+    session: &Session,
+    identity_id: Uuid,
+    provider_id: &str,
+    now: OffsetDateTime,
+) -> Result<(), Error> {
+    session
+        .execute_cached(
+            "update auth.identities
+             set provider_id = $2, identity_data = '{}', updated_at = $3 where id = $1",
+            &[&identity_id, &provider_id, &now],
+        )
+        .await
+        .map(drop)
+}
+
 pub(crate) async fn delete(session: &Session, identity_id: Uuid) -> Result<(), Error> {
     session
         .execute_cached("delete from auth.identities where id = $1", &[&identity_id])

@@ -103,10 +103,7 @@ mod tests {
             (long.as_str(), "md5"),
             (&"ä".repeat(43), "plain"),
         ] {
-            assert!(
-                Challenge::read(challenge, method).is_err(),
-                "{challenge} {method}"
-            );
+            assert!(Challenge::read(challenge, method).is_err(), "{challenge} {method}");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `POST /token?grant_type=…`.
 
+mod id_token;
 mod password;
 mod pkce;
 mod refresh_token;
@@ -36,6 +37,10 @@ pub(super) async fn create_token(
         "pkce" => {
             let Json(body) = Json::from_request(request, &()).await?;
             pkce::grant(service, &origin, body).await?
+        }
+        "id_token" => {
+            let Json(body) = Json::from_request(request, &()).await?;
+            id_token::grant(service, &origin, body).await?
         }
         "web3" => {
             return Err(AuthError::unprocessable(
