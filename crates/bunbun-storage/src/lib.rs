@@ -14,6 +14,7 @@ mod identity;
 mod image;
 mod mime;
 mod names;
+mod parts;
 mod range;
 mod request;
 mod routes;

@@ -139,22 +139,31 @@ pub(crate) async fn whole(
         .blobs
         .writer(&upload.key(session), Digests::etag());
     let writer = receive(writer, body, limit).await?;
-    let etag = |written: &Written| written.sums.md5();
-    complete(session, upload, writer, etag).await
+    let (object, ()) = complete_checked(session, upload, writer, |_| Ok(())).await?;
+    Ok(object)
 }
 
 /// Makes the bytes durable and commits the row. Runs to its end even when the client goes away.
-pub(crate) async fn complete(
+/// `check` looks at the bytes' checksums before anything is visible.
+pub(crate) async fn complete_checked<T: Send + 'static>(
     session: &Session,
     upload: Upload,
     writer: Writer,
-    etag: impl FnOnce(&Written) -> String + Send + 'static,
-) -> Result<Object> {
+    check: impl FnOnce(&Written) -> Result<T> + Send + 'static,
+) -> Result<(Object, T)> {
     let session = session.clone();
     let completing = task::spawn("complete upload", async move {
         let written = writer.finish().await?;
-        let etag = etag(&written);
-        commit(&session, upload, written.size, &etag).await
+        match check(&written) {
+            Ok(checked) => {
+                let object = commit(&session, upload, written.size, &written.sums.md5()).await?;
+                Ok((object, checked))
+            }
+            Err(error) => {
+                discard(&session, vec![upload.key(&session)]).await;
+                Err(error)
+            }
+        }
     });
     completing.await.map_err(StorageError::internal)?
 }
@@ -169,7 +178,7 @@ pub(crate) async fn commit(
     let key = upload.key(session);
     match write_row(session, &upload, size, etag).await {
         Ok((object, previous)) => {
-            if let Some(previous) = previous {
+            if let Some(previous) = previous.filter(|previous| *previous != key) {
                 discard(session, vec![previous]).await;
             }
             Ok(object)

@@ -277,3 +277,21 @@ pub(crate) async fn orphans(
         .await?;
     places(&rows)
 }
+
+/// The number of an upload's last part; 0 where it has none.
+pub(crate) async fn last_part(session: &Session, id: &str) -> Result<i32> {
+    let sql = "select coalesce(max(part_number), 0) from storage.s3_multipart_uploads_parts where upload_id = $1";
+    Ok(session.query_one_cached(sql, &[&id]).await?.try_get(0)?)
+}
+
+/// Says how long a resumable upload will be, where that was left open.
+pub(crate) async fn set_terms(session: &Session, id: &str, terms: &Terms) -> Result<()> {
+    let terms = serde_json::to_string(terms).map_err(StorageError::internal)?;
+    session
+        .execute_cached(
+            "update storage.s3_multipart_uploads set upload_signature = $2 where id = $1",
+            &[&id, &terms],
+        )
+        .await?;
+    Ok(())
+}

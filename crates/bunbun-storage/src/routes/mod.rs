@@ -16,6 +16,7 @@ use axum::{
 use http::StatusCode;
 use serde_json::json;
 
+use self::upload::resumable;
 use crate::service::StorageService;
 
 /// The whole service.
@@ -25,9 +26,21 @@ pub(crate) fn router(service: StorageService) -> Router {
         .route("/version", get(status::version))
         .route("/health", get(status::health))
         .nest("/bucket", buckets())
+        .route(
+            "/bucket/",
+            get(bucket::list_buckets).post(bucket::create_bucket),
+        )
         .nest("/object", objects())
         .nest("/render/image", images())
-        .nest("/upload/resumable", upload::resumable::router())
+        .nest("/upload/resumable", resumable::router())
+        .route(
+            "/upload/resumable/",
+            post(resumable::create_upload).options(resumable::options),
+        )
+        .route(
+            "/upload/resumable/sign/",
+            post(resumable::create_signed_upload).options(resumable::options),
+        )
         .route("/s3", any(s3::handle))
         .route("/s3/", any(s3::handle))
         .route("/s3/{*path}", any(s3::handle))

@@ -1,10 +1,18 @@
 //! `POST /object/{bucket}/{name}` (new, or upsert) and `PUT` (replace): the content as the body
 //! itself or as the file of a multipart form.
 
-use std::pin::Pin;
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+};
 
 use axum::{Json as Answer, body::Body, extract::Request};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
+use bunbun_http::BoxError;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use http::{HeaderMap, header};
@@ -20,8 +28,10 @@ use crate::{
 };
 
 /// Most fields before the file, and the bytes of each.
-const MAX_FIELDS: usize = 10;
+const MAX_FIELDS: usize = 32;
 const MAX_FIELD_BYTES: usize = 256 * 1024;
+/// Bytes that the head of a part may take.
+const MAX_HEAD_BYTES: u64 = 16 * 1024;
 
 /// Content on its way in.
 pub(crate) struct Incoming {
@@ -112,11 +122,11 @@ pub(crate) async fn incoming(request: Request) -> Result<Incoming> {
             .map(str::to_owned)
     };
     let content_type = text(header::CONTENT_TYPE);
-    if let Some(boundary) = content_type
+    if content_type
         .as_deref()
-        .and_then(|t| multer::parse_boundary(t).ok())
+        .is_some_and(|text| text.starts_with("multipart/form-data"))
     {
-        return form(body, boundary).await;
+        return of_form(&parts.headers, body).await;
     }
     let declared = text(header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
     let user_metadata = parts
@@ -136,35 +146,62 @@ pub(crate) async fn incoming(request: Request) -> Result<Incoming> {
     })
 }
 
-/// The first file of a form, with the fields before it.
-async fn form(body: Body, boundary: String) -> Result<Incoming> {
-    let mut form = multer::Multipart::new(
-        body.into_data_stream().map_err(axum::Error::into_inner),
-        boundary,
-    );
-    let (mut cache_control, mut user_metadata) = ("no-cache".to_owned(), None);
-    for _ in 0..=MAX_FIELDS {
+/// A form up to its first file.
+pub(crate) struct Form {
+    /// The fields before the file.
+    pub(crate) fields: Vec<(String, String)>,
+    pub(crate) file: FormFile,
+}
+
+/// The file of a form.
+pub(crate) struct FormFile {
+    pub(crate) name: Option<String>,
+    pub(crate) mimetype: String,
+    pub(crate) body: Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>,
+}
+
+/// Reads a form up to its first file.
+pub(crate) async fn read_form(headers: &HeaderMap, body: Body) -> Result<Form> {
+    let content_type = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let boundary = multer::parse_boundary(content_type.unwrap_or_default()).map_err(form_error)?;
+    let room = Arc::new(AtomicU64::new(MAX_HEAD_BYTES));
+    let guarded = Guarded {
+        body: body.into_data_stream(),
+        room: Arc::clone(&room),
+        rested: true,
+    };
+    let mut form = multer::Multipart::new(guarded, boundary);
+    let mut fields = Vec::new();
+    while fields.len() <= MAX_FIELDS {
+        room.store(MAX_HEAD_BYTES, Ordering::Relaxed);
         let field = form.next_field().await.map_err(form_error)?;
+        room.store(u64::MAX, Ordering::Relaxed);
         let Some(mut field) = field else { break };
         let is_file = field.file_name().is_some()
-            || field.name().is_none_or(str::is_empty)
+            || field
+                .name()
+                .is_none_or(|name| name.is_empty() || name == "file")
             || field.content_type().is_some();
         if is_file {
+            let name = field.file_name().map(str::to_owned);
             let mimetype = field
                 .content_type()
                 .map_or(mime::OCTET_STREAM, |mime| mime.as_ref())
                 .to_owned();
-            // A file is empty when its first chunk is; the form stays alive with the stream.
+            // The form stays alive with the stream.
             let body = stream::unfold((field, form), |(mut field, form)| async move {
                 let chunk = field.chunk().await.map_err(form_error).transpose()?;
                 Some((chunk, (field, form)))
             });
-            return Ok(Incoming {
-                mimetype,
-                cache_control,
-                user_metadata,
-                declared: None,
-                body: body.boxed(),
+            return Ok(Form {
+                fields,
+                file: FormFile {
+                    name,
+                    mimetype,
+                    body: body.boxed(),
+                },
             });
         }
         let name = field.name().unwrap_or_default().to_owned();
@@ -175,16 +212,62 @@ async fn form(body: Body, boundary: String) -> Result<Incoming> {
             }
             text.extend_from_slice(&chunk);
         }
-        let text = String::from_utf8_lossy(&text);
-        match name.as_str() {
-            "cacheControl" => cache_control = cache_control_of(&text),
-            "metadata" => user_metadata = serde_json::from_str(&text).ok(),
-            _ => {}
-        }
+        fields.push((name, String::from_utf8_lossy(&text).into_owned()));
     }
     Err(StorageError::no_content(
         "No file provided: the form has none",
     ))
+}
+
+/// The first file of a form, with the fields before it.
+async fn of_form(headers: &HeaderMap, body: Body) -> Result<Incoming> {
+    let Form { fields, file } = read_form(headers, body).await?;
+    let field = |name: &str| {
+        fields
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
+    };
+    Ok(Incoming {
+        mimetype: file.mimetype,
+        cache_control: cache_control_of(field("cacheControl").unwrap_or_default()),
+        user_metadata: field("metadata").and_then(|json| serde_json::from_str(json).ok()),
+        declared: None,
+        body: file.body,
+    })
+}
+
+/// A form's body, one piece at a time: the parser takes all there is at each step, and a part's
+/// head may be endless.
+struct Guarded {
+    body: axum::body::BodyDataStream,
+    /// Bytes that may come before the parser has got on.
+    room: Arc<AtomicU64>,
+    /// Whether the parser has had the last piece to itself.
+    rested: bool,
+}
+
+impl Stream for Guarded {
+    type Item = Result<Bytes, BoxError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if !self.rested {
+            self.rested = true;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let room = self.room.load(Ordering::Relaxed);
+        if room == 0 {
+            return Poll::Ready(Some(Err("the head of a part is too large".into())));
+        }
+        let piece = std::task::ready!(self.body.poll_next_unpin(cx));
+        self.rested = false;
+        if let (Some(Ok(piece)), true) = (&piece, room != u64::MAX) {
+            self.room
+                .store(room.saturating_sub(piece.len() as u64), Ordering::Relaxed);
+        }
+        Poll::Ready(piece.map(|piece| piece.map_err(axum::Error::into_inner)))
+    }
 }
 
 /// A form's `cacheControl` is a number of seconds.
