@@ -30,8 +30,8 @@ pub use health::ProbeError;
 use http::HeaderValue;
 use parking_lot::Mutex;
 pub use resolve::{Resolve, SystemResolver};
-pub use send::{Lease, SendError, SendOptions};
 pub(crate) use send::replay;
+pub use send::{Lease, SendError, SendOptions};
 use tokio::sync::Semaphore;
 use url::Url;
 
