@@ -100,7 +100,7 @@ impl From<Object> for File {
             size: object.metadata.get("size").and_then(Value::as_u64),
             mime_type: text("mimetype"),
             etag: text("eTag"),
-            path: object.key.unwrap_or(object.name),
+            path: object.name,
             created_at: object.created_at,
             updated_at: object.updated_at,
         }
