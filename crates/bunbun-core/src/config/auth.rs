@@ -184,13 +184,13 @@ pub struct ProviderConfig {
     pub name: String,
     /// How it speaks.
     pub kind: ProviderKind,
-    /// The client ids; the first one signs in, the others only occur in id_tokens.
+    /// The client ids; the first one signs in, the others only occur in `id_token`s.
     pub client_ids: Vec<String>,
     /// The client's secret.
     pub secret: SecretString,
     /// Scopes beside the usual ones.
     pub scopes: Vec<String>,
-    /// Whether id_tokens are accepted without a check of their nonce.
+    /// Whether `id_token`s are accepted without a check of their nonce.
     pub skip_nonce_check: bool,
 }
 
@@ -234,9 +234,12 @@ pub(super) fn read(r: &mut Reader<'_>) -> AuthConfig {
         smtp: read_smtp(r),
         smtp_max_frequency: duration(r, "auth.smtp_max_frequency"),
         mails: read_mails(r),
-        password_min_length: r.or_default::<usize>("auth.password_min_length").clamp(6, 72),
+        password_min_length: r
+            .or_default::<usize>("auth.password_min_length")
+            .clamp(6, 72),
         password_required_characters: character_sets(
-            &r.text("auth.password_required_characters").unwrap_or_default(),
+            &r.text("auth.password_required_characters")
+                .unwrap_or_default(),
         ),
         rate_limits: AuthRateLimits {
             email_sent: r.or_default("auth.rate_limit_email_sent"),
@@ -256,7 +259,11 @@ pub(super) fn read(r: &mut Reader<'_>) -> AuthConfig {
         totp_verify_enabled: r.or_default("auth.totp_verify_enabled"),
         mfa_max_enrolled: r.or_default("auth.mfa_max_enrolled"),
         audit_log_disabled: r.or_default("auth.audit_log_disabled"),
-        hook_access_token: read_hook(r, "auth.hook_access_token", "auth.hook_access_token_secrets"),
+        hook_access_token: read_hook(
+            r,
+            "auth.hook_access_token",
+            "auth.hook_access_token_secrets",
+        ),
         hook_before_user_created: read_hook(
             r,
             "auth.hook_before_user_created",
@@ -273,7 +280,11 @@ fn read_smtp(r: &mut Reader<'_>) -> Option<SmtpConfig> {
         Some("none") => false,
         Some("required") | None => true,
         Some(_) => {
-            r.fault("auth.smtp_tls", "is neither required nor none", "write required");
+            r.fault(
+                "auth.smtp_tls",
+                "is neither required nor none",
+                "write required",
+            );
             true
         }
     };
@@ -312,7 +323,10 @@ fn read_mails(r: &mut Reader<'_>) -> MailTexts {
         recovery: text("auth.subject_recovery", "auth.template_recovery"),
         magic_link: text("auth.subject_magic_link", "auth.template_magic_link"),
         email_change: text("auth.subject_email_change", "auth.template_email_change"),
-        reauthentication: text("auth.subject_reauthentication", "auth.template_reauthentication"),
+        reauthentication: text(
+            "auth.subject_reauthentication",
+            "auth.template_reauthentication",
+        ),
     }
 }
 
@@ -392,10 +406,14 @@ fn hook_target(text: &str) -> Option<HookTarget> {
         });
     }
     let url = Url::parse(text).ok()?;
-    let is_local = url
-        .host_str()
-        .is_some_and(|host| matches!(host, "localhost" | "127.0.0.1" | "[::1]" | "host.docker.internal"));
-    (url.scheme() == "https" || (url.scheme() == "http" && is_local)).then_some(HookTarget::Http(url))
+    let is_local = url.host_str().is_some_and(|host| {
+        matches!(
+            host,
+            "localhost" | "127.0.0.1" | "[::1]" | "host.docker.internal"
+        )
+    });
+    (url.scheme() == "https" || (url.scheme() == "http" && is_local))
+        .then_some(HookTarget::Http(url))
 }
 
 #[derive(Deserialize)]
@@ -414,7 +432,10 @@ struct OidcProvider {
 fn read_providers(r: &mut Reader<'_>) -> Vec<ProviderConfig> {
     let mut providers = Vec::new();
     let ids = |text: &str| -> Vec<String> {
-        text.split(',').map(|id| id.trim().to_owned()).filter(|id| !id.is_empty()).collect()
+        text.split(',')
+            .map(|id| id.trim().to_owned())
+            .filter(|id| !id.is_empty())
+            .collect()
     };
     if let Some(client_id) = r.text("auth.github_client_id") {
         let url = r.value("auth.github_url");
@@ -467,7 +488,11 @@ fn read_providers(r: &mut Reader<'_>) -> Vec<ProviderConfig> {
     for provider in &providers {
         if provider.secret.expose_secret().is_empty() {
             let at = format!("auth.{}_secret", provider.name);
-            r.fault(&at, "is not set, but the client id is", "set both or neither");
+            r.fault(
+                &at,
+                "is not set, but the client id is",
+                "set both or neither",
+            );
         }
     }
     providers
@@ -518,7 +543,13 @@ mod tests {
         ] {
             assert_eq!(hook_target(bad), None, "{bad}");
         }
-        assert!(matches!(hook_target("https://h.example/x"), Some(HookTarget::Http(_))));
-        assert!(matches!(hook_target("http://localhost:1/x"), Some(HookTarget::Http(_))));
+        assert!(matches!(
+            hook_target("https://h.example/x"),
+            Some(HookTarget::Http(_))
+        ));
+        assert!(matches!(
+            hook_target("http://localhost:1/x"),
+            Some(HookTarget::Http(_))
+        ));
     }
 }
