@@ -7,11 +7,12 @@ use std::{
 };
 
 use bunbun_core::{config::gateway::RateLimitBy, task};
-use bunbun_http::{RequestContext, body::Embedded};
+use bunbun_http::{Body, RequestContext, body::Embedded, slots::Shard};
 use futures_util::FutureExt as _;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode,
     header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRAILER, TRANSFER_ENCODING, UPGRADE},
+    response,
     uri::PathAndQuery,
 };
 use http_body::Body as _;
@@ -21,13 +22,17 @@ use rand::Rng;
 use tokio::sync::Semaphore;
 
 use crate::{
-    body::{EdgeBody, Progress, SocketBody},
+    body::{self, EdgeBody, Progress, SocketBody},
     headers,
     refusal::Refusal,
     route::{HostRule, Route, Target, X_FORWARDED_PREFIX},
     slot::Filling,
     tunnel,
-    upstream::{Lease, SendOptions, Upstream, replay},
+    upstream::{
+        Lease, SendOptions, Upstream, UpstreamBody,
+        http1::{Answer, Connection},
+        replay,
+    },
 };
 
 /// Largest body that is held for a retry or a mirror.
@@ -116,17 +121,15 @@ impl Dispatch<'_> {
     ) -> Result<Dispatched, Refusal> {
         let (mut parts, incoming) = request.into_parts();
         self.route.request_rules.apply(&mut parts.headers);
-        let body = self.client_body(incoming, None)?;
+        let progress = (!incoming.is_end_stream()).then(Arc::<Progress>::default);
+        let body = self.client_body(incoming, progress.clone())?;
         parts.extensions = http::Extensions::new();
         parts.extensions.insert(self.context);
+        parts.extensions.insert(Shard(self.shard));
         let request = Request::from_parts(parts, body.into_boxed());
         let started = Instant::now();
-        // A panic costs its own request, not the connection with all the others on it.
-        let answering = AssertUnwindSafe(async { service.call(request).await }).catch_unwind();
-        let response = tokio::time::timeout(self.route.first_byte_timeout, answering)
-            .await
-            .map_err(|_| Refusal::UpstreamTimeout)?
-            .map_err(|_| Refusal::Internal)?;
+        let timeout = self.route.first_byte_timeout;
+        let response = call(service, request, timeout, progress.as_deref()).await?;
         let response = response.map(EdgeBody::Boxed);
         Ok(Dispatched {
             response,
@@ -212,13 +215,16 @@ impl Dispatch<'_> {
             .map_err(|error| (error.refusal, error.cause))?;
         let took = started.elapsed();
         let response = match upgrade {
-            Some(upgrade) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                self.switch(upgrade, response, lease)
+            Some(upgrade)
+                if matches!(response.body(), UpstreamBody::Http1(Answer::Upgraded(_))) =>
+            {
+                let (parts, body) = response.into_parts();
+                let UpstreamBody::Http1(Answer::Upgraded(connection)) = body else {
+                    return Err((Refusal::Internal, None));
+                };
+                self.switch(upgrade, parts, connection, lease)
             }
-            _ if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                return Err((Refusal::UpstreamFailed, None));
-            }
-            _ => self.answer(response, lease),
+            _ => answer(response, lease, self.route.idle_timeout).map_err(|r| (r, None))?,
         };
         Ok(Dispatched {
             response,
@@ -239,7 +245,7 @@ impl Dispatch<'_> {
         }
         match body.collect().await {
             Ok(collected) => Ok(EdgeBody::Full(Some(collected.to_bytes()))),
-            Err(error) if error.is::<crate::body::Stalled>() => Err(Refusal::BodyTimeout),
+            Err(error) if error.is::<body::Stalled>() => Err(Refusal::BodyTimeout),
             Err(_) => Err(Refusal::BadRequest("the body broke off")),
         }
     }
@@ -272,43 +278,20 @@ impl Dispatch<'_> {
         task::spawn_quiet(async move {
             let _permit = permit;
             if let Ok((response, lease)) = mirror.send(copy, &options).await {
-                let body = SocketBody::new(response.into_body(), idle_timeout)
-                    .with_on_end(Box::new(lease));
-                let mut body = EdgeBody::Socket(Box::new(body));
+                let mut body = response.into_body().into_edge(lease, idle_timeout);
                 while let Some(Ok(_)) = body.frame().await {}
             }
         });
-    }
-
-    /// Passes an answer on.
-    fn answer(&self, response: Response<Incoming>, lease: Lease) -> Response<EdgeBody> {
-        let (mut parts, incoming) = response.into_parts();
-        if parts.headers.contains_key(TRANSFER_ENCODING) {
-            // RFC 9112 §6.3: it overrides the length, which must not be passed on.
-            parts.headers.remove(CONTENT_LENGTH);
-        }
-        let trailer = parts.headers.remove(TRAILER);
-        strip_connection_headers(&mut parts.headers);
-        if let Some(trailer) = trailer {
-            parts.headers.insert(TRAILER, trailer);
-        }
-        let body = SocketBody::new(incoming, self.route.idle_timeout);
-        let mut body = body.with_on_end(Box::new(lease));
-        if body.is_end_stream() {
-            body.end();
-            return Response::from_parts(parts, EdgeBody::Empty);
-        }
-        Response::from_parts(parts, EdgeBody::Socket(Box::new(body)))
     }
 
     /// Turns both connections into a tunnel.
     fn switch(
         &self,
         upgrade: Upgrade,
-        mut response: Response<Incoming>,
+        mut parts: response::Parts,
+        upstream: Box<Connection>,
         lease: Lease,
     ) -> Response<EdgeBody> {
-        let upstream = hyper::upgrade::on(&mut response);
         tunnel::open(
             upgrade.client,
             upstream,
@@ -316,7 +299,6 @@ impl Dispatch<'_> {
             self.tunnels.clone(),
             lease,
         );
-        let (mut parts, _) = response.into_parts();
         let protocol = parts.headers.remove(UPGRADE).unwrap_or(upgrade.protocol);
         strip_connection_headers(&mut parts.headers);
         parts
@@ -325,6 +307,46 @@ impl Dispatch<'_> {
         parts.headers.insert(UPGRADE, protocol);
         Response::from_parts(parts, EdgeBody::Empty)
     }
+}
+
+/// Calls a service in this process. A panic costs its own request, not the connection with all the
+/// others on it.
+pub(crate) async fn call(
+    service: &Arc<dyn Embedded>,
+    request: Request<Body>,
+    first_byte_timeout: Duration,
+    progress: Option<&Progress>,
+) -> Result<Response<Body>, Refusal> {
+    let answering = AssertUnwindSafe(async { service.call(request).await }).catch_unwind();
+    body::answered(answering, first_byte_timeout, progress)
+        .await
+        .ok_or(Refusal::UpstreamTimeout)?
+        .map_err(|_| Refusal::Internal)
+}
+
+/// Passes on an answer whose connection goes back when its body has ended.
+pub(crate) fn answer(
+    response: Response<UpstreamBody>,
+    lease: Lease,
+    idle_timeout: Duration,
+) -> Result<Response<EdgeBody>, Refusal> {
+    let (mut parts, body) = response.into_parts();
+    if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(Refusal::UpstreamFailed);
+    }
+    if parts.headers.contains_key(TRANSFER_ENCODING) {
+        // RFC 9112 §6.3: it overrides the length, which must not be passed on.
+        parts.headers.remove(CONTENT_LENGTH);
+    }
+    let trailer = parts.headers.remove(TRAILER);
+    strip_connection_headers(&mut parts.headers);
+    if let Some(trailer) = trailer {
+        parts.headers.insert(TRAILER, trailer);
+    }
+    Ok(Response::from_parts(
+        parts,
+        body.into_edge(lease, idle_timeout),
+    ))
 }
 
 /// Removes the answer's hop-by-hop headers; what the upstream nominates goes without complaint,

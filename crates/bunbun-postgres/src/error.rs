@@ -89,7 +89,7 @@ impl Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(report) = self.report() else {
-            return fmt::Display::fmt(&self.0, f);
+            return f.write_str(&bunbun_core::error::chain(&self.0));
         };
         write!(f, "{} ({})", report.message(), report.code().code())?;
         if let Some(constraint) = report.constraint() {
@@ -112,6 +112,11 @@ impl Error {
     #[must_use]
     pub fn unavailable(source: impl Into<Source>) -> Self {
         Self::Unavailable(source.into())
+    }
+
+    /// Nobody lets us in: whatever the reason, a caller can only wait.
+    pub(crate) fn cannot_connect(error: tokio_postgres::Error) -> Self {
+        Self::Unavailable(Refusal(error).into())
     }
 
     /// A fault of ours.

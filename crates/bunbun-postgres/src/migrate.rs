@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 
 use serde::Serialize;
+use tokio_postgres::error::SqlState;
 
 use crate::{Client, Error, Pool, project};
 
@@ -57,7 +58,7 @@ pub struct Report {
     pub applied: Vec<AppliedMigration>,
     /// Migrations that this release has.
     pub total: usize,
-    /// The schema is the original's and not ours to change: nothing was run.
+    /// The schema is the original's, and our role may not change it: it is used as it is.
     pub adopted: bool,
 }
 
@@ -77,7 +78,7 @@ pub async fn run(pool: &Pool, service: &Service) -> Result<Report, Error> {
     };
     let history = History::read(&client, service).await?;
     if !history.exists && !history.may_create {
-        if !history.has_tables {
+        if !history.is_originals {
             return Err(needs_create(&client, service).await?);
         }
         report.adopted = true;
@@ -87,23 +88,34 @@ pub async fn run(pool: &Pool, service: &Service) -> Result<Report, Error> {
         if history.versions.contains(&migration.version) {
             continue;
         }
-        let applied =
-            apply(&mut client, service, migration)
-                .await
-                .map_err(|source| match source {
-                    Error::Unavailable(_) => source,
-                    _ => Error::Migration {
-                        schema: service.schema,
-                        version: migration.version,
-                        name: migration.name,
-                        source: Box::new(source),
-                    },
-                })?;
-        if applied {
-            report.applied.push(AppliedMigration {
+        match apply(&mut client, service, migration).await {
+            Ok(false) => {}
+            Ok(true) => report.applied.push(AppliedMigration {
                 version: migration.version,
                 name: migration.name,
-            });
+            }),
+            Err(error) if history.is_originals && is_forbidden(&error) => {
+                let (schema, version, name) = (service.schema, migration.version, migration.name);
+                let cause = bunbun_core::error::chain(&error);
+                tracing::warn!(
+                    schema,
+                    version,
+                    name,
+                    cause,
+                    "the original's tables are not ours to change: they are used as they are"
+                );
+                report.adopted = true;
+                break;
+            }
+            Err(source @ Error::Unavailable(_)) => return Err(source),
+            Err(source) => {
+                return Err(Error::Migration {
+                    schema: service.schema,
+                    version: migration.version,
+                    name: migration.name,
+                    source: Box::new(source),
+                });
+            }
         }
     }
     if !report.applied.is_empty() {
@@ -116,12 +128,16 @@ pub async fn run(pool: &Pool, service: &Service) -> Result<Report, Error> {
     Ok(report)
 }
 
+fn is_forbidden(error: &Error) -> bool {
+    error.sqlstate() == Some(&SqlState::INSUFFICIENT_PRIVILEGE)
+}
+
 /// What the database tells before anything is done.
 struct History {
     exists: bool,
     may_create: bool,
-    /// Somebody else has made tables in the schema.
-    has_tables: bool,
+    /// The original service has migrated the schema: its own history is there.
+    is_originals: bool,
     versions: HashSet<i64>,
 }
 
@@ -132,7 +148,8 @@ impl History {
                 "select to_regclass($1) is not null,
                         has_schema_privilege($2, 'create'),
                         exists (select from pg_class
-                                where relnamespace = to_regnamespace($2) and relkind in ('r', 'p'))",
+                                where relnamespace = to_regnamespace($2)
+                                  and relname in ('schema_migrations', 'migrations'))",
                 &[&service.history, &service.schema],
             )
             .await?;
@@ -145,7 +162,7 @@ impl History {
         Ok(Self {
             exists,
             may_create: row.try_get(1)?,
-            has_tables: row.try_get(2)?,
+            is_originals: row.try_get(2)?,
             versions,
         })
     }

@@ -202,7 +202,7 @@ impl Pool {
                 .config
                 .connect(connector)
                 .await
-                .map_err(Error::unavailable)?;
+                .map_err(Error::cannot_connect)?;
             let task = task::spawn_quiet(async move {
                 if let Err(error) = connection.await {
                     let cause = bunbun_core::error::chain(&error);

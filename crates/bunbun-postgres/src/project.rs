@@ -47,7 +47,7 @@ const SCHEMAS: [(&str, Option<&str>); 3] = [
 /// `request.jwt.claims`; where both are set, the older ones count, as in the original.
 const FUNCTIONS: [(&str, &str); 4] = [
     (
-        "auth.jwt()",
+        "jwt",
         "create function auth.jwt() returns jsonb language sql stable
            return coalesce(
              nullif(current_setting('request.jwt.claim', true), ''),
@@ -55,7 +55,7 @@ const FUNCTIONS: [(&str, &str); 4] = [
            )::jsonb",
     ),
     (
-        "auth.uid()",
+        "uid",
         "create function auth.uid() returns uuid language sql stable
            return coalesce(
              nullif(current_setting('request.jwt.claim.sub', true), ''),
@@ -63,7 +63,7 @@ const FUNCTIONS: [(&str, &str); 4] = [
            )::uuid",
     ),
     (
-        "auth.role()",
+        "role",
         "create function auth.role() returns text language sql stable
            return coalesce(
              nullif(current_setting('request.jwt.claim.role', true), ''),
@@ -71,7 +71,7 @@ const FUNCTIONS: [(&str, &str); 4] = [
            )",
     ),
     (
-        "auth.email()",
+        "email",
         "create function auth.email() returns text language sql stable
            return coalesce(
              nullif(current_setting('request.jwt.claim.email', true), ''),
@@ -164,6 +164,8 @@ struct Missing {
     authenticator: Vec<String>,
     schemas: Vec<String>,
     functions: Vec<String>,
+    /// Schemas that are there and that our role may not look into.
+    closed: Vec<String>,
     may_create_schemas: bool,
     may_create_functions: bool,
 }
@@ -191,10 +193,16 @@ impl Missing {
                         array(select name from unnest($3::text[]) as name
                               where to_regnamespace(name) is null),
                         array(select name from unnest($4::text[]) as name
-                              where to_regprocedure(name) is null),
+                              where not exists (
+                                select from pg_proc
+                                where pronamespace = to_regnamespace('auth')
+                                  and proname = name and pronargs = 0)),
+                        array(select name from unnest($3::text[]) as name
+                              where to_regnamespace(name) is not null
+                                and not has_schema_privilege(name, 'usage')),
                         has_database_privilege(current_database(), 'create'),
                         to_regnamespace('auth') is null
-                          or has_schema_privilege('auth', 'usage, create')",
+                          or has_schema_privilege('auth', 'create')",
                 &[
                     &roles.as_slice(),
                     &CALLERS.as_slice(),
@@ -210,8 +218,9 @@ impl Missing {
             authenticator: row.try_get(3)?,
             schemas: row.try_get(4)?,
             functions: row.try_get(5)?,
-            may_create_schemas: row.try_get(6)?,
-            may_create_functions: row.try_get(7)?,
+            closed: row.try_get(6)?,
+            may_create_schemas: row.try_get(7)?,
+            may_create_functions: row.try_get(8)?,
         })
     }
 
@@ -221,6 +230,7 @@ impl Missing {
             && self.authenticator.is_empty()
             && self.schemas.is_empty()
             && self.functions.is_empty()
+            && self.closed.is_empty()
     }
 
     /// The statements about roles.
@@ -252,13 +262,15 @@ impl Missing {
     /// What a superuser has to run before our role can do the rest.
     fn superuser_statements(&self, database: &str, roles: &[String]) -> Option<String> {
         let mut statements = roles.to_vec();
+        let user = &self.user;
         if !self.schemas.is_empty() && !self.may_create_schemas {
-            let user = &self.user;
             statements.push(format!("grant create on database {database} to {user};"));
         }
+        for schema in &self.closed {
+            statements.push(format!("grant usage on schema {schema} to {user};"));
+        }
         if !self.functions.is_empty() && !self.may_create_functions {
-            let user = &self.user;
-            statements.push(format!("grant usage, create on schema auth to {user};"));
+            statements.push(format!("grant create on schema auth to {user};"));
         }
         (!statements.is_empty()).then(|| statements.join("\n"))
     }

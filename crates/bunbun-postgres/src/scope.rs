@@ -10,10 +10,11 @@ use crate::{Client, Error, Session, Transaction};
 
 /// Sets everything, the role last. The parameters are bound, never spliced. `authenticator` is the
 /// role whose memberships say which roles callers may have: a token must not turn its bearer into
-/// the owner, and `none` is no role.
+/// the owner, and `none` is no role. In the original's databases it is a member of a superuser too.
 const ENTER: &str = "
 select
   case when pg_catalog.pg_has_role('authenticator', $1::text::name, 'member')
+      and not (select rolsuper from pg_catalog.pg_roles where rolname = $1::text::name)
     then pg_catalog.set_config('role', $1::text, true)
   end as role,
   pg_catalog.count(pg_catalog.set_config(name, value, true)) as settings

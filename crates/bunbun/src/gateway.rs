@@ -158,6 +158,7 @@ pub(crate) fn environment(
         shards: workers(config),
         realtime_host: config.services.realtime_host.clone(),
         max_api_body_bytes: config.server.max_api_body_bytes,
+        file_size_limit: config.storage.file_size_limit,
     })
 }
 

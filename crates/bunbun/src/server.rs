@@ -30,12 +30,13 @@ use bunbun_gateway::{
     upstream::Registry,
 };
 use bunbun_http::{
-    RequestContext, embed,
+    Body, RequestContext, embed,
     explain::{Explain, Explanation},
-    slots::{SlotMode, SlotProbe, SlotProbes},
+    slots::{CallError, SlotCall, SlotMode, SlotProbe, SlotProbes},
 };
 use bunbun_postgres::{ProjectDatabases, SingleDatabase as ServiceDatabase};
 use bunbun_store::Store;
+use futures_util::future::BoxFuture;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
@@ -183,6 +184,20 @@ impl SlotProbes for Late {
     }
 }
 
+impl SlotCall for Late {
+    fn call(
+        &self,
+        slot: &'static str,
+        request: http::Request<Body>,
+        first_byte_timeout: Duration,
+    ) -> BoxFuture<'static, Result<http::Response<Body>, CallError>> {
+        match self.0.get() {
+            Some((_, slots, _)) => slots.call(slot, request, first_byte_timeout),
+            None => Box::pin(async move { Err(CallError::Unavailable { slot, cause: None }) }),
+        }
+    }
+}
+
 impl Api {
     fn new(
         config: &Config,
@@ -236,6 +251,10 @@ impl Api {
             database_limits: (&config.database).into(),
             postgres_mode,
             slots: Arc::<Late>::clone(&late),
+            calls: Arc::<Late>::clone(&late),
+            public_url: config.server.public_url.clone(),
+            file_size_limit: config.storage.file_size_limit,
+            spool_directory: data_dir.join("spool"),
             metrics: Arc::new(render),
             metrics_open: config.telemetry.metrics_open,
             explain: Arc::<Late>::clone(&late),

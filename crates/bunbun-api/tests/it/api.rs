@@ -23,11 +23,11 @@ use bunbun_http::{
     embed,
     explain::{Explain, Explanation},
     identity,
-    slots::{SlotMode, SlotProbe, SlotProbes},
+    slots::{CallError, SlotCall, SlotMode, SlotProbe, SlotProbes},
 };
 use bunbun_test::TestDb;
 use bytes::Bytes;
-use futures_util::FutureExt as _;
+use futures_util::{FutureExt as _, future::BoxFuture};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use jsonschema::Validator;
@@ -91,6 +91,10 @@ impl Api {
             },
             postgres_mode: SlotMode::Remote,
             slots: Arc::new(FixedSlots),
+            calls: Arc::new(EmptySlots),
+            public_url: None,
+            file_size_limit: 1024 * 1024,
+            spool_directory: std::env::temp_dir().join("bunbun-api-tests"),
             metrics: Arc::new(|| "bunbun_up 1\n".to_owned()),
             metrics_open: false,
             mailbox: None,
@@ -347,6 +351,21 @@ impl SlotProbes for FixedSlots {
             slot("storage", Some((SlotMode::Remote, silent))),
             slot("functions", None),
         ]
+    }
+}
+
+/// Nobody told where the services are.
+struct EmptySlots;
+
+impl SlotCall for EmptySlots {
+    fn call(
+        &self,
+        slot: &'static str,
+        _request: Request<Body>,
+        _first_byte_timeout: Duration,
+    ) -> BoxFuture<'static, Result<http::Response<Body>, CallError>> {
+        let sentence = format!("The service '{slot}' is not configured.");
+        async move { Err(CallError::Empty(sentence)) }.boxed()
     }
 }
 

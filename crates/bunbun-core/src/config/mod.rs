@@ -41,6 +41,8 @@ pub struct Config {
     pub dashboard: DashboardConfig,
     /// `[auth]`
     pub auth: AuthConfig,
+    /// `[storage]`
+    pub storage: StorageConfig,
     /// `backups.url`
     pub backups_url: Option<String>,
     /// `[telemetry]`
@@ -159,6 +161,13 @@ pub struct DashboardConfig {
     pub password: Option<SecretString>,
 }
 
+/// `[storage]`: files.
+#[derive(Debug, Clone)]
+pub struct StorageConfig {
+    /// Largest file of an upload, in bytes.
+    pub file_size_limit: u64,
+}
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -215,6 +224,7 @@ impl Config {
             services: read_services(&mut reader),
             dashboard: read_dashboard(&mut reader),
             auth: auth::read(&mut reader),
+            storage: read_storage(&mut reader),
             backups_url: reader.text("backups.url"),
             telemetry: read_telemetry(&mut reader),
             gateway: gateway_reader::read(&mut reader, &sources.file),
@@ -470,6 +480,12 @@ fn read_dashboard(r: &mut Reader<'_>) -> DashboardConfig {
             .text("dashboard.username")
             .unwrap_or_else(|| "bunbun".to_owned()),
         password: r.secret("dashboard.password"),
+    }
+}
+
+fn read_storage(r: &mut Reader<'_>) -> StorageConfig {
+    StorageConfig {
+        file_size_limit: r.or_default("storage.file_size_limit"),
     }
 }
 

@@ -148,6 +148,7 @@ pub const SETTINGS: &[Setting] = &[
     plain("auth.google_skip_nonce_check", "EXTERNAL_GOOGLE_SKIP_NONCE_CHECK", "false", "Accept id_tokens without checking their nonce"),
     secret("auth.oidc_providers", "EXTERNAL_OIDC_PROVIDERS", "Further OpenID Connect providers: JSON, [{\"name\", \"issuer\", \"client_id\", \"secret\", \"scopes\"?, \"skip_nonce_check\"?}]"),
     plain("auth.hash_workers", "AUTH_HASH_WORKERS", "0", "Threads that hash passwords; 0: one per core"),
+    plain("storage.file_size_limit", "FILE_SIZE_LIMIT", "52428800", "Largest file of an upload, in bytes; buckets may set less"),
     plain("backups.url", "BACKUPS_URL", "", "Where backups lie: a directory, file:// or s3:// URL; default: DATA_DIR/backups"),
     plain("telemetry.log", "LOG", "info", "Log filter, as of tracing's EnvFilter"),
     plain("telemetry.log_format", "LOG_FORMAT", "auto", "json, pretty, or auto: pretty on a terminal"),

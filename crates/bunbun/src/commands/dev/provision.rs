@@ -47,7 +47,18 @@ pub(super) async fn databases(cluster: &Cluster, secrets: &Secrets) -> Result<Ur
     execute(&connect(&inside).await?, INSIDE_PROJECT).await?;
     let platform = urls.pop().unwrap_or_default();
     let project = urls.pop().unwrap_or_default();
+    prepare(&project).await?;
     Ok(Urls { project, platform })
+}
+
+/// Makes, as its owner, what every project's database has.
+async fn prepare(url: &str) -> Result<(), Failure> {
+    let mut config = bunbun_postgres::PoolConfig::new(url.into(), "dev");
+    config.size = 1;
+    let pool = bunbun_postgres::Pool::new(&config).map_err(|error| failed(&error))?;
+    project::prepare(&pool)
+        .await
+        .map_err(|error| failed(&error))
 }
 
 /// Databases let everyone in unless told otherwise.
@@ -61,16 +72,10 @@ grant connect on database project_default to authenticator;
 alter role project_default createdb;
 ";
 
-/// What PostgREST and the client libraries expect of the schema `public`.
+/// The schema `public` is the owner's; callers see what is in it.
 const INSIDE_PROJECT: &str = "
 alter schema public owner to project_default;
 grant usage on schema public to anon, authenticated, service_role;
-alter default privileges for role project_default in schema public
-  grant all on tables to anon, authenticated, service_role;
-alter default privileges for role project_default in schema public
-  grant all on sequences to anon, authenticated, service_role;
-alter default privileges for role project_default in schema public
-  grant all on functions to anon, authenticated, service_role;
 ";
 
 /// Makes a database and the role that owns it. Name and password are of letters, digits and `_`.
