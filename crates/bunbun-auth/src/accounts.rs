@@ -1,7 +1,7 @@
 //! What happens to accounts, whichever endpoint it comes from. Every function runs in the caller's
 //! transaction.
 
-use bunbun_postgres::{Error, Session, types::Json};
+use bunbun_postgres::{Error, Session, tokio_postgres::error::SqlState, types::Json};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -89,10 +89,20 @@ impl Inner {
         let now = self.now();
         if self.hooks.has_before_user_created() {
             let preview = hooks::preview(new, now);
-            self.hooks.before_user_created(session, origin, &preview).await?;
+            self.hooks
+                .before_user_created(session, origin, &preview)
+                .await?;
         }
         Ok(users::insert(session, new, now).await?)
     }
+}
+
+/// Whether PostgreSQL refused because the address exists.
+pub(crate) fn is_taken(error: &AuthError) -> bool {
+    error.database_cause().is_some_and(|cause| {
+        cause.sqlstate() == Some(&SqlState::UNIQUE_VIOLATION)
+            && cause.constraint() == Some("users_email_partial_key")
+    })
 }
 
 /// The address is confirmed.
@@ -185,7 +195,6 @@ pub(crate) async fn change_email(
     identities::upsert_email(session, user.id, email, true, now).await?;
     identities::sync_providers(session, user.id).await
 }
-
 
 #[cfg(test)]
 mod tests {

@@ -46,9 +46,9 @@ fn is_well_formed(text: &str) -> bool {
             (1..=63).contains(&label.len())
                 && !label.starts_with('-')
                 && !label.ends_with('-')
-                && label
-                    .chars()
-                    .all(|c| c.is_ascii_alphanumeric() || c == '-' || (!c.is_ascii() && c.is_alphanumeric()))
+                && label.chars().all(|c| {
+                    c.is_ascii_alphanumeric() || c == '-' || (!c.is_ascii() && c.is_alphanumeric())
+                })
         });
     local_ok && domain_ok
 }
@@ -79,11 +79,28 @@ mod tests {
 
     #[test]
     fn addresses_are_checked_and_lowered() {
-        assert_eq!(validate("Ann.B+x@Example.COM").unwrap(), "ann.b+x@example.com");
+        assert_eq!(
+            validate("Ann.B+x@Example.COM").unwrap(),
+            "ann.b+x@example.com"
+        );
         assert_eq!(validate("jörg@exämple.de").unwrap(), "jörg@exämple.de");
         for bad in [
-            "", "a", "a@b", "@b.c", "a@", "a b@c.d", "a@b..c", "a..b@c.d", ".a@b.c", "a@-b.c",
-            "a@b.c\r\nBcc: x@y.z", "<a@b.c>", "a@b.c,d@e.f", "a@[127.0.0.1]", "a\0@b.c", "a@b@c.d\"",
+            "",
+            "a",
+            "a@b",
+            "@b.c",
+            "a@",
+            "a b@c.d",
+            "a@b..c",
+            "a..b@c.d",
+            ".a@b.c",
+            "a@-b.c",
+            "a@b.c\r\nBcc: x@y.z",
+            "<a@b.c>",
+            "a@b.c,d@e.f",
+            "a@[127.0.0.1]",
+            "a\0@b.c",
+            "a@b@c.d\"",
         ] {
             assert!(validate(bad).is_err(), "{bad:?}");
         }

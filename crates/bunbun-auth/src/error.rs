@@ -43,7 +43,6 @@ codes! {
     BadJwt = "bad_jwt",
     BadOAuthCallback = "bad_oauth_callback",
     BadOAuthState = "bad_oauth_state",
-    EmailAddressNotProvided = "email_address_not_provided",
     EmailConflictIdentityNotDeletable = "email_conflict_identity_not_deletable",
     EmailExists = "email_exists",
     EmailNotConfirmed = "email_not_confirmed",
@@ -72,7 +71,6 @@ codes! {
     MfaWebAuthnEnrollNotEnabled = "mfa_webauthn_enroll_not_enabled",
     NoAuthorization = "no_authorization",
     NotAdmin = "not_admin",
-    OtpDisabled = "otp_disabled",
     OtpExpired = "otp_expired",
     OverEmailSendRateLimit = "over_email_send_rate_limit",
     OverRequestRateLimit = "over_request_rate_limit",
@@ -93,7 +91,6 @@ codes! {
     SignupDisabled = "signup_disabled",
     SingleIdentityNotDeletable = "single_identity_not_deletable",
     TooManyEnrolledMfaFactors = "too_many_enrolled_mfa_factors",
-    UnexpectedAudience = "unexpected_audience",
     UnexpectedFailure = "unexpected_failure",
     Unknown = "unknown",
     UserAlreadyExists = "user_already_exists",
@@ -213,6 +210,7 @@ impl AuthError {
         self.0.code
     }
 
+    #[cfg(test)]
     pub(crate) fn status(&self) -> StatusCode {
         self.0.status
     }
@@ -356,7 +354,19 @@ impl axum::response::IntoResponse for AuthError {
 impl From<bunbun_postgres::Error> for AuthError {
     fn from(error: bunbun_postgres::Error) -> Self {
         let retry_after_s = error.retry_after().map(|after| after.as_secs().max(1));
+        let constraint = error.constraint().unwrap_or_default().to_owned();
         let (status, code, message) = match error.code() {
+            // Two requests wanted the same at the same moment.
+            _ if constraint == "users_email_partial_key" => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                Code::EmailExists,
+                "A user with this email address has already been registered",
+            ),
+            _ if constraint == "identities_provider_id_provider_unique" => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                Code::IdentityAlreadyExists,
+                "Identity is already linked to another user",
+            ),
             CoreCode::DatabaseUnavailable | CoreCode::ServiceUnavailable => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 Code::UnexpectedFailure,
@@ -410,7 +420,10 @@ mod tests {
     async fn the_header_chooses_the_shape() {
         let error = AuthError::invalid("x");
         let (body, headers) = rendered(&error, None).await;
-        assert_eq!(body, r#"{"code":400,"error_code":"validation_failed","msg":"x"}"#);
+        assert_eq!(
+            body,
+            r#"{"code":400,"error_code":"validation_failed","msg":"x"}"#
+        );
         assert_eq!(headers["x-sb-error-code"], "validation_failed");
         assert!(!headers.contains_key(API_VERSION));
         let (body, headers) = rendered(&error, Some("2024-01-01")).await;

@@ -1,6 +1,6 @@
 //! Accounts of people who come from a provider: found, linked or created.
 
-use bunbun_postgres::{Session, tokio_postgres::error::SqlState, types::Json};
+use bunbun_postgres::{Session, types::Json};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -25,7 +25,7 @@ pub(crate) enum External {
     /// The account.
     User(Box<User>),
     /// The address has to be confirmed first; a letter is on its way.
-    Unverified(Option<Letter>, AuthError),
+    Unverified(Option<Box<Letter>>, AuthError),
 }
 
 impl Inner {
@@ -52,7 +52,10 @@ impl Inner {
                         .await?;
                     user_id
                 }
-                None => self.create(session, origin, provider, profile, &data).await?,
+                None => {
+                    self.create(session, origin, provider, profile, &data)
+                        .await?
+                }
             },
         };
         let user = locked(session, user_id).await?;
@@ -60,7 +63,8 @@ impl Inner {
             return Err(AuthError::forbidden(Code::UserBanned, "User is banned"));
         }
         self.remember(session, &user, &data).await?;
-        self.admit(session, origin, provider, profile, user_id).await
+        self.admit(session, origin, provider, profile, user_id)
+            .await
     }
 
     /// The one account that has an address which the provider has verified.
@@ -100,7 +104,9 @@ impl Inner {
         let mut email = profile.address().map(|address| address.email.clone());
         // An address that is not verified gives no right to one that someone has.
         if let Some(address) = &email
-            && users::find_duplicate(session, address, origin.audience(), None).await?.is_some()
+            && users::find_duplicate(session, address, origin.audience(), None)
+                .await?
+                .is_some()
         {
             email = None;
         }
@@ -144,18 +150,21 @@ impl Inner {
         let actor = Actor::user(&user);
         let traits = provider_trait(provider);
         if user.is_confirmed() {
-            self.audit(session, origin, &actor, Action::Login, traits).await?;
+            self.audit(session, origin, &actor, Action::Login, traits)
+                .await?;
             return Ok(External::User(Box::new(user)));
         }
         // Whoever made this account has not shown that the address is theirs. A password or
         // identity that they left behind would be a door into what is someone else's from now on.
-        self.forget_unconfirmed(session, &user, provider, profile).await?;
+        self.forget_unconfirmed(session, &user, provider, profile)
+            .await?;
         let is_verified = profile
             .addresses
             .iter()
             .any(|address| address.is_verified && address.email == user.email());
         if is_verified || (self.config.mailer_autoconfirm && user.email.is_some()) {
-            self.audit(session, origin, &actor, Action::UserSignedUp, traits).await?;
+            self.audit(session, origin, &actor, Action::UserSignedUp, traits)
+                .await?;
             let user = locked(session, user_id).await?;
             accounts::confirm_email(session, &user, self.now()).await?;
             return Ok(External::User(Box::new(locked(session, user_id).await?)));
@@ -174,7 +183,9 @@ impl Inner {
             let letter = if recently {
                 None
             } else {
-                Some(self.confirmation(session, origin, &user, false).await?)
+                Some(Box::new(
+                    self.confirmation(session, origin, &user, false).await?,
+                ))
             };
             (letter, message)
         };
@@ -194,7 +205,10 @@ impl Inner {
         merge(&mut app, &provider_metadata(&[provider]));
         Changes::default()
             .set("encrypted_password", "")
-            .set("raw_user_meta_data", Json(Value::Object(profile.identity_data())))
+            .set(
+                "raw_user_meta_data",
+                Json(Value::Object(profile.identity_data())),
+            )
             .set("raw_app_meta_data", Json(Value::Object(app)))
             .set("confirmation_token", "")
             .set("recovery_token", "")
@@ -223,7 +237,10 @@ impl Inner {
             } else {
                 "Identity is already linked to another user"
             };
-            return Err(AuthError::unprocessable(Code::IdentityAlreadyExists, message));
+            return Err(AuthError::unprocessable(
+                Code::IdentityAlreadyExists,
+                message,
+            ));
         }
         let data = profile.identity_data();
         identities::insert(session, user_id, provider, &profile.subject, &data, now).await?;
@@ -231,20 +248,10 @@ impl Inner {
         if user.email.is_none()
             && let Some(address) = profile.address().filter(|address| address.is_verified)
         {
-            let saved = Changes::default()
+            Changes::default()
                 .set("email", address.email.as_str())
                 .save(session, user_id, now)
-                .await;
-            saved.map_err(|error| {
-                if error.sqlstate() == Some(&SqlState::UNIQUE_VIOLATION) {
-                    AuthError::bad_request(
-                        Code::EmailExists,
-                        "A user with this email address has already been registered",
-                    )
-                } else {
-                    error.into()
-                }
-            })?;
+                .await?;
             let user = locked(session, user_id).await?;
             accounts::confirm_email(session, &user, now).await?;
         }
@@ -266,8 +273,8 @@ impl Inner {
     ) -> Result<User> {
         let kinds = [one_time_tokens::Kind::Confirmation];
         let found = one_time_tokens::find(session, token, &kinds).await?;
-        let (user_id, _) = found
-            .ok_or_else(|| AuthError::not_found(Code::InviteNotFound, "Invite not found"))?;
+        let (user_id, _) =
+            found.ok_or_else(|| AuthError::not_found(Code::InviteNotFound, "Invite not found"))?;
         let user = locked(session, user_id).await?;
         let is_theirs = profile
             .addresses
@@ -280,10 +287,12 @@ impl Inner {
         }
         let (now, data) = (self.now(), profile.identity_data());
         identities::insert(session, user_id, provider, &profile.subject, &data, now).await?;
-        self.forget_unconfirmed(session, &user, provider, profile).await?;
+        self.forget_unconfirmed(session, &user, provider, profile)
+            .await?;
         let actor = Actor::user(&user);
         let traits = provider_trait(provider);
-        self.audit(session, origin, &actor, Action::InviteAccepted, traits).await?;
+        self.audit(session, origin, &actor, Action::InviteAccepted, traits)
+            .await?;
         let user = locked(session, user_id).await?;
         accounts::confirm_email(session, &user, now).await?;
         locked(session, user_id).await

@@ -184,10 +184,22 @@ mod tests {
         for (pattern, text, expected) in [
             ("https://*.example.com", "https://a.example.com", true),
             ("https://*.example.com", "https://a.b.example.com", false),
-            ("https://*.example.com", "https://evil.com/.example.com", false),
+            (
+                "https://*.example.com",
+                "https://evil.com/.example.com",
+                false,
+            ),
             ("http://localhost:3000/*", "http://localhost:3000/a", true),
-            ("http://localhost:3000/*", "http://localhost:3000/a/b", false),
-            ("http://localhost:3000/**", "http://localhost:3000/a/b.c", true),
+            (
+                "http://localhost:3000/*",
+                "http://localhost:3000/a/b",
+                false,
+            ),
+            (
+                "http://localhost:3000/**",
+                "http://localhost:3000/a/b.c",
+                true,
+            ),
             ("https://app-[a-c].x.io/?", "https://app-b.x.io/1", true),
             ("https://app-[!a-c].x.io/?", "https://app-b.x.io/1", false),
             ("https://{a,b}.x.io", "https://b.x.io", true),
@@ -198,7 +210,11 @@ mod tests {
             ("", "", true),
             ("", "x", false),
         ] {
-            assert_eq!(Glob::new(pattern).matches(text), expected, "{pattern} {text}");
+            assert_eq!(
+                Glob::new(pattern).matches(text),
+                expected,
+                "{pattern} {text}"
+            );
         }
     }
 

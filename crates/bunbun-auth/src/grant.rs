@@ -159,7 +159,11 @@ impl Inner {
         if access_token.len() > bunbun_core::jwt::MAX_TOKEN_BYTES {
             return Err(AuthError::internal(
                 "The user's metadata do not fit into a token",
-                format!("user {} has a token of {} bytes", user.id, access_token.len()),
+                format!(
+                    "user {} has a token of {} bytes",
+                    user.id,
+                    access_token.len()
+                ),
             ));
         }
         Ok(TokenResponse {

@@ -43,7 +43,14 @@ impl Inner {
     ) -> Result<Letter, Error> {
         let (code, hash) = self.new_code(user.email(), is_pkce);
         self.store_confirmation(session, user, &hash, false).await?;
-        Ok(self.letter(origin, Content::Confirmation, user, user.email(), code, hash))
+        Ok(self.letter(
+            origin,
+            Content::Confirmation,
+            user,
+            user.email(),
+            code,
+            hash,
+        ))
     }
 
     /// Stores a code that accepts an invitation.
@@ -86,8 +93,15 @@ impl Inner {
             .set("reauthentication_sent_at", now)
             .save(session, user.id, now)
             .await?;
-        one_time_tokens::replace(session, user.id, Kind::Reauthentication, &hash, user.email(), now)
-            .await?;
+        one_time_tokens::replace(
+            session,
+            user.id,
+            Kind::Reauthentication,
+            &hash,
+            user.email(),
+            now,
+        )
+        .await?;
         let content = Content::Reauthentication;
         Ok(self.letter(origin, content, user, user.email(), code, hash))
     }
@@ -110,14 +124,24 @@ impl Inner {
         Changes::default()
             .set("email_change", new_email)
             .set("email_change_token_new", new_hash.clone())
-            .set("email_change_token_current", current_hash.unwrap_or_default())
+            .set(
+                "email_change_token_current",
+                current_hash.unwrap_or_default(),
+            )
             .set("email_change_sent_at", now)
             .set("email_change_confirm_status", 0_i16)
             .save(session, user.id, now)
             .await?;
         one_time_tokens::clear(session, user.id, Kind::EmailChangeCurrent).await?;
-        one_time_tokens::replace(session, user.id, Kind::EmailChangeNew, &new_hash, new_email, now)
-            .await?;
+        one_time_tokens::replace(
+            session,
+            user.id,
+            Kind::EmailChangeNew,
+            &new_hash,
+            new_email,
+            now,
+        )
+        .await?;
         let mut user = user.clone();
         new_email.clone_into(&mut user.email_change);
         let content = Content::EmailChange;
@@ -145,7 +169,15 @@ impl Inner {
             changes = changes.set("invited_at", now);
         }
         changes.save(session, user.id, now).await?;
-        one_time_tokens::replace(session, user.id, Kind::Confirmation, hash, user.email(), now).await
+        one_time_tokens::replace(
+            session,
+            user.id,
+            Kind::Confirmation,
+            hash,
+            user.email(),
+            now,
+        )
+        .await
     }
 
     pub(crate) async fn store_recovery(

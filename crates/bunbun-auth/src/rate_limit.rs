@@ -216,7 +216,10 @@ mod tests {
     fn limits(rates: AuthRateLimits) -> (Arc<ManualClock>, RateLimits) {
         let clock = Arc::new(ManualClock::at(1_700_000_000));
         let shared: Arc<ManualClock> = Arc::clone(&clock);
-        (clock, RateLimits::new(shared, rates, Duration::from_secs(60)))
+        (
+            clock,
+            RateLimits::new(shared, rates, Duration::from_secs(60)),
+        )
     }
 
     #[test]
@@ -231,7 +234,9 @@ mod tests {
         }
         let error = limits.request(What::Otp, ip).unwrap_err();
         assert_eq!(error.status(), 429);
-        limits.request(What::Otp, "192.0.2.2".parse().unwrap()).unwrap();
+        limits
+            .request(What::Otp, "192.0.2.2".parse().unwrap())
+            .unwrap();
         clock.advance(10);
         limits.request(What::Otp, ip).unwrap();
         assert!(limits.request(What::Otp, ip).is_err());
@@ -243,9 +248,17 @@ mod tests {
             anonymous: 1,
             ..AuthRateLimits::default()
         });
-        limits.request(What::Anonymous, "2001:db8::1".parse().unwrap()).unwrap();
-        assert!(limits.request(What::Anonymous, "2001:db8::ffff".parse().unwrap()).is_err());
-        limits.request(What::Anonymous, "2001:db8:0:1::1".parse().unwrap()).unwrap();
+        limits
+            .request(What::Anonymous, "2001:db8::1".parse().unwrap())
+            .unwrap();
+        assert!(
+            limits
+                .request(What::Anonymous, "2001:db8::ffff".parse().unwrap())
+                .is_err()
+        );
+        limits
+            .request(What::Anonymous, "2001:db8:0:1::1".parse().unwrap())
+            .unwrap();
     }
 
     #[test]

@@ -34,7 +34,10 @@ impl Redirects {
         Self {
             site: site.clone(),
             site_text,
-            patterns: allow_list.iter().map(|item| Glob::new(item.trim())).collect(),
+            patterns: allow_list
+                .iter()
+                .map(|item| Glob::new(item.trim()))
+                .collect(),
         }
     }
 
@@ -58,7 +61,11 @@ impl Redirects {
         }
         // Apps register schemes that are no URL scheme by the letter, such as `my_app://`; those
         // go to the patterns as they are, but nothing that a browser would take for a web page.
-        let scheme = target.split(':').next().unwrap_or_default().to_ascii_lowercase();
+        let scheme = target
+            .split(':')
+            .next()
+            .unwrap_or_default()
+            .to_ascii_lowercase();
         let Ok(url) = Url::parse(target) else {
             return !matches!(scheme.as_str(), "http" | "https")
                 && is_app_scheme(&scheme)
@@ -94,12 +101,15 @@ impl Redirects {
         let same_place = url.scheme() == self.site.scheme() && url.host() == self.site.host();
         // Native applications listen on whichever port is free (RFC 8252 §7.3).
         if same_place
-            && (url.port_or_known_default() == self.site.port_or_known_default() || is_loopback(url))
+            && (url.port_or_known_default() == self.site.port_or_known_default()
+                || is_loopback(url))
         {
             return true;
         }
         // `https://evil?.example.com/` must not pass for a subdomain.
-        let after_host = target.split_once("://").map_or("", |(_, rest)| &rest[written.len()..]);
+        let after_host = target
+            .split_once("://")
+            .map_or("", |(_, rest)| &rest[written.len()..]);
         if after_host.starts_with('?') {
             return false;
         }
@@ -129,8 +139,18 @@ fn is_plain(target: &str) -> bool {
 /// A scheme that leads into an application, never one that a browser runs itself.
 fn is_app_scheme(scheme: &str) -> bool {
     let dangerous = [
-        "javascript", "data", "vbscript", "file", "blob", "about", "ftp", "ws", "wss",
-        "view-source", "filesystem", "jar",
+        "javascript",
+        "data",
+        "vbscript",
+        "file",
+        "blob",
+        "about",
+        "ftp",
+        "ws",
+        "wss",
+        "view-source",
+        "filesystem",
+        "jar",
     ];
     !scheme.is_empty()
         && scheme.as_bytes()[0].is_ascii_alphabetic()
@@ -207,7 +227,11 @@ mod tests {
     fn the_site_and_the_list_are_allowed_and_nothing_else() {
         let r = redirects(
             "https://app.example.com",
-            &["https://*.preview.example.com/**", "my_app://callback", "com.example:/cb"],
+            &[
+                "https://*.preview.example.com/**",
+                "my_app://callback",
+                "com.example:/cb",
+            ],
         );
         for good in [
             "https://app.example.com",
@@ -288,7 +312,10 @@ mod tests {
     fn answers_are_added_without_losing_what_is_there() {
         use super::{with_error, with_fragment, with_query};
         use crate::error::{AuthError, Code};
-        assert_eq!(with_query("a://b?c=d#e", &[("f", "g h&")]), "a://b?c=d&f=g+h%26#e");
+        assert_eq!(
+            with_query("a://b?c=d#e", &[("f", "g h&")]),
+            "a://b?c=d&f=g+h%26#e"
+        );
         assert_eq!(with_query("a://b", &[("f", "g")]), "a://b?f=g");
         assert_eq!(with_fragment("a://b#c", "d"), "a://b#d");
         let error = AuthError::forbidden(Code::OtpExpired, "Too late");

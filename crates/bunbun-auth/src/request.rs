@@ -321,15 +321,20 @@ fn claims(origin: &Origin) -> Result<std::sync::Arc<Claims>> {
             "This endpoint requires a valid Bearer token",
         )
     })?;
-    origin.context.project.verifier.verify(token).map_err(|error| {
-        AuthError::forbidden(
-            Code::BadJwt,
-            format!(
-                "invalid JWT: unable to parse or verify signature, {}",
-                error.0
-            ),
-        )
-    })
+    origin
+        .context
+        .project
+        .verifier
+        .verify(token)
+        .map_err(|error| {
+            AuthError::forbidden(
+                Code::BadJwt,
+                format!(
+                    "invalid JWT: unable to parse or verify signature, {}",
+                    error.0
+                ),
+            )
+        })
 }
 
 #[cfg(test)]
@@ -344,10 +349,24 @@ mod tests {
 
     #[test]
     fn bodies_are_objects_without_nul() {
-        assert_eq!(parse::<Body>(b"{\"a\":\"x\"}").unwrap().a.as_deref(), Some("x"));
+        assert_eq!(
+            parse::<Body>(b"{\"a\":\"x\"}").unwrap().a.as_deref(),
+            Some("x")
+        );
         assert_eq!(parse::<Body>(b" {\"a\":null}").unwrap().a, None);
-        for bad in [&b"[\"x\"]"[..], b"", b"{", b"{\"a\":1}", b"{\"a\":\"\\u0000\"}", b"null"] {
-            assert!(parse::<Body>(bad).is_err(), "{}", String::from_utf8_lossy(bad));
+        for bad in [
+            &b"[\"x\"]"[..],
+            b"",
+            b"{",
+            b"{\"a\":1}",
+            b"{\"a\":\"\\u0000\"}",
+            b"null",
+        ] {
+            assert!(
+                parse::<Body>(bad).is_err(),
+                "{}",
+                String::from_utf8_lossy(bad)
+            );
         }
     }
 }

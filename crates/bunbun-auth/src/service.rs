@@ -201,14 +201,17 @@ impl Inner {
     pub(crate) fn now(&self) -> OffsetDateTime {
         // PostgreSQL keeps microseconds: what is compared later must not have more.
         let now = self.clock.now();
-        now.replace_nanosecond(now.microsecond() * 1_000).unwrap_or(now)
+        now.replace_nanosecond(now.microsecond() * 1_000)
+            .unwrap_or(now)
     }
 
     /// The service's URL as clients see it.
     pub(crate) fn external_url(&self) -> &str {
         self.external_url
             .get()
-            .map_or("http://localhost:3000/auth/v1", |url| url.as_str().trim_end_matches('/'))
+            .map_or("http://localhost:3000/auth/v1", |url| {
+                url.as_str().trim_end_matches('/')
+            })
     }
 
     /// The claim `iss`.
@@ -221,9 +224,9 @@ impl Inner {
 
     /// Waits for the turn of a refresh token without holding a connection.
     pub(crate) async fn refresh_lane(&self, digest: &str) -> MutexGuard<'_, ()> {
-        let key = digest
-            .bytes()
-            .fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(usize::from(byte)));
+        let key = digest.bytes().fold(0_usize, |sum, byte| {
+            sum.wrapping_mul(31).wrapping_add(usize::from(byte))
+        });
         self.refresh_lanes[key % REFRESH_LANES].lock().await
     }
 }

@@ -17,8 +17,9 @@ pub(crate) fn new_secret() -> String {
     BASE32_NOPAD.encode(&secret::random_bytes::<20>())
 }
 
-/// The code of a moment.
-pub(crate) fn code(secret: &str, unix_seconds: i64) -> Option<String> {
+/// The code of a moment, as an app shows it.
+#[cfg(test)]
+fn code(secret: &str, unix_seconds: i64) -> Option<String> {
     at_step(secret, unix_seconds.div_euclid(STEP_S))
 }
 
@@ -31,7 +32,12 @@ fn at_step(secret: &str, step: i64) -> Option<String> {
     let hash = mac.finalize().into_bytes();
     // Dynamic truncation (RFC 4226 §5.3).
     let offset = usize::from(hash[19] & 0x0f);
-    let bytes = [hash[offset] & 0x7f, hash[offset + 1], hash[offset + 2], hash[offset + 3]];
+    let bytes = [
+        hash[offset] & 0x7f,
+        hash[offset + 1],
+        hash[offset + 2],
+        hash[offset + 3],
+    ];
     Some(format!("{:06}", u32::from_be_bytes(bytes) % 1_000_000))
 }
 
@@ -105,6 +111,9 @@ mod tests {
         let uri = uri("my app", "a+b@example.com", &secret);
         assert!(uri.starts_with("otpauth://totp/my%20app:a%2Bb%40example.com?algorithm=SHA1"));
         let picture = qr_code(&uri).unwrap();
-        assert!(picture.contains("<svg") && !picture.contains('#'), "{picture}");
+        assert!(
+            picture.contains("<svg") && !picture.contains('#'),
+            "{picture}"
+        );
     }
 }

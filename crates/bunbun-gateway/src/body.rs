@@ -20,7 +20,10 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Sleep;
 
-use crate::refusal::Refusal;
+use crate::{
+    refusal::Refusal,
+    upstream::{Lease, http1::AnswerBody},
+};
 
 /// A body, without an allocation where it is empty or there already.
 #[derive(Default)]
@@ -84,7 +87,7 @@ impl HttpBody for EdgeBody {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
-            Self::Socket(body) => body.incoming.size_hint(),
+            Self::Socket(body) => body.source.size_hint(),
             Self::Boxed(body) => body.size_hint(),
         }
     }
@@ -135,6 +138,37 @@ impl Progress {
     /// The moment of the last movement.
     pub fn last(&self) -> Instant {
         self.start + Duration::from_millis(self.last_ms.load(Ordering::Relaxed))
+    }
+}
+
+/// Where a body comes from.
+enum Source {
+    /// From hyper: a client, or an upstream that speaks HTTP/2.
+    Hyper(Incoming),
+    /// From an upstream that speaks HTTP/1.
+    Http1(Box<AnswerBody>),
+}
+
+impl Source {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self {
+            Self::Hyper(incoming) => Pin::new(incoming).poll_frame(cx).map_err(Into::into),
+            Self::Http1(body) => body.poll_frame(cx).map_err(Into::into),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Hyper(incoming) => incoming.is_end_stream(),
+            Self::Http1(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Hyper(incoming) => incoming.size_hint(),
+            Self::Http1(body) => body.size_hint(),
+        }
     }
 }
 
@@ -208,15 +242,9 @@ impl HttpBody for Watched {
     }
 }
 
-/// What is told when a body has ended well; used to give a connection back.
-pub trait OnEnd: Send {
-    /// The body's last frame has passed.
-    fn ended(&mut self);
-}
-
 /// A body from a socket, with a limit on its silence and size.
 pub struct SocketBody {
-    incoming: Incoming,
+    source: Source,
     idle_timeout: Duration,
     /// Armed only while the body is silent.
     timer: Option<Pin<Box<Sleep>>>,
@@ -224,21 +252,31 @@ pub struct SocketBody {
     seen: u64,
     without_trailers: bool,
     progress: Option<Arc<Progress>>,
-    on_end: Option<Box<dyn OnEnd>>,
+    /// Given back at the body's end.
+    lease: Option<Lease>,
 }
 
 impl SocketBody {
     /// Limits a body's silence.
     pub fn new(incoming: Incoming, idle_timeout: Duration) -> Self {
+        Self::of(Source::Hyper(incoming), idle_timeout)
+    }
+
+    /// The same for the answer of an HTTP/1 upstream.
+    pub(crate) fn of_answer(body: AnswerBody, idle_timeout: Duration) -> Self {
+        Self::of(Source::Http1(Box::new(body)), idle_timeout)
+    }
+
+    fn of(source: Source, idle_timeout: Duration) -> Self {
         Self {
-            incoming,
+            source,
             idle_timeout,
             timer: None,
             limit: u64::MAX,
             seen: 0,
             without_trailers: false,
             progress: None,
-            on_end: None,
+            lease: None,
         }
     }
 
@@ -264,17 +302,19 @@ impl SocketBody {
         self
     }
 
-    /// Reports when it has ended well.
+    /// Gives the upstream's connection back when the body has ended well.
     #[must_use]
-    pub fn with_on_end(mut self, on_end: Box<dyn OnEnd>) -> Self {
-        self.on_end = Some(on_end);
+    pub(crate) fn with_lease(mut self, lease: Lease) -> Self {
+        self.lease = Some(lease);
         self
     }
 
-    /// Reports the end now.
-    pub fn end(&mut self) {
-        if let Some(mut on_end) = self.on_end.take() {
-            on_end.ended();
+    fn end(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            lease.give_back(match &mut self.source {
+                Source::Hyper(_) => None,
+                Source::Http1(body) => body.take_connection(),
+            });
         }
     }
 
@@ -306,7 +346,7 @@ impl HttpBody for SocketBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) else {
+        let Poll::Ready(frame) = self.source.poll_frame(cx) else {
             if let Some(progress) = &self.progress {
                 progress.waiting.store(true, Ordering::Relaxed);
             }
@@ -335,17 +375,17 @@ impl HttpBody for SocketBody {
         if let Some(progress) = &self.progress {
             progress.note();
         }
-        if self.incoming.is_end_stream() {
+        if self.source.is_end_stream() {
             self.end();
         }
         Poll::Ready(Some(Ok(frame)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.source.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        self.source.size_hint()
     }
 }

@@ -12,6 +12,7 @@ use futures_util::FutureExt as _;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode,
     header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRAILER, TRANSFER_ENCODING, UPGRADE},
+    response,
     uri::PathAndQuery,
 };
 use http_body::Body as _;
@@ -27,7 +28,11 @@ use crate::{
     route::{HostRule, Route, Target, X_FORWARDED_PREFIX},
     slot::Filling,
     tunnel,
-    upstream::{Lease, SendOptions, Upstream, replay},
+    upstream::{
+        Lease, SendOptions, Upstream, UpstreamBody,
+        http1::{Answer, Connection},
+        replay,
+    },
 };
 
 /// Largest body that is held for a retry or a mirror.
@@ -213,13 +218,16 @@ impl Dispatch<'_> {
             .map_err(|error| (error.refusal, error.cause))?;
         let took = started.elapsed();
         let response = match upgrade {
-            Some(upgrade) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                self.switch(upgrade, response, lease)
+            Some(upgrade)
+                if matches!(response.body(), UpstreamBody::Http1(Answer::Upgraded(_))) =>
+            {
+                let (parts, body) = response.into_parts();
+                let UpstreamBody::Http1(Answer::Upgraded(connection)) = body else {
+                    return Err((Refusal::Internal, None));
+                };
+                self.switch(upgrade, parts, connection, lease)
             }
-            _ if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                return Err((Refusal::UpstreamFailed, None));
-            }
-            _ => answer(response, lease, self.route.idle_timeout),
+            _ => answer(response, lease, self.route.idle_timeout).map_err(|r| (r, None))?,
         };
         Ok(Dispatched {
             response,
@@ -273,9 +281,7 @@ impl Dispatch<'_> {
         task::spawn_quiet(async move {
             let _permit = permit;
             if let Ok((response, lease)) = mirror.send(copy, &options).await {
-                let body = SocketBody::new(response.into_body(), idle_timeout)
-                    .with_on_end(Box::new(lease));
-                let mut body = EdgeBody::Socket(Box::new(body));
+                let mut body = response.into_body().into_edge(lease, idle_timeout);
                 while let Some(Ok(_)) = body.frame().await {}
             }
         });
@@ -285,10 +291,10 @@ impl Dispatch<'_> {
     fn switch(
         &self,
         upgrade: Upgrade,
-        mut response: Response<Incoming>,
+        mut parts: response::Parts,
+        upstream: Box<Connection>,
         lease: Lease,
     ) -> Response<EdgeBody> {
-        let upstream = hyper::upgrade::on(&mut response);
         tunnel::open(
             upgrade.client,
             upstream,
@@ -296,7 +302,6 @@ impl Dispatch<'_> {
             self.tunnels.clone(),
             lease,
         );
-        let (mut parts, _) = response.into_parts();
         let protocol = parts.headers.remove(UPGRADE).unwrap_or(upgrade.protocol);
         strip_connection_headers(&mut parts.headers);
         parts
@@ -324,11 +329,14 @@ pub(crate) async fn call(
 
 /// Passes on an answer whose connection goes back when its body has ended.
 pub(crate) fn answer(
-    response: Response<Incoming>,
+    response: Response<UpstreamBody>,
     lease: Lease,
     idle_timeout: Duration,
-) -> Response<EdgeBody> {
-    let (mut parts, incoming) = response.into_parts();
+) -> Result<Response<EdgeBody>, Refusal> {
+    let (mut parts, body) = response.into_parts();
+    if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(Refusal::UpstreamFailed);
+    }
     if parts.headers.contains_key(TRANSFER_ENCODING) {
         // RFC 9112 §6.3: it overrides the length, which must not be passed on.
         parts.headers.remove(CONTENT_LENGTH);
@@ -338,13 +346,10 @@ pub(crate) fn answer(
     if let Some(trailer) = trailer {
         parts.headers.insert(TRAILER, trailer);
     }
-    let body = SocketBody::new(incoming, idle_timeout);
-    let mut body = body.with_on_end(Box::new(lease));
-    if body.is_end_stream() {
-        body.end();
-        return Response::from_parts(parts, EdgeBody::Empty);
-    }
-    Response::from_parts(parts, EdgeBody::Socket(Box::new(body)))
+    Ok(Response::from_parts(
+        parts,
+        body.into_edge(lease, idle_timeout),
+    ))
 }
 
 /// Removes the answer's hop-by-hop headers; what the upstream nominates goes without complaint,

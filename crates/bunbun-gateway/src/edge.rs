@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use bunbun_core::{
     config::Dialect,
     project::{KeyRole, ProjectResolver},
+    secret,
     shutdown::Shutdown,
 };
 use bunbun_http::{ApiError, RequestContext, RequestId, security_headers};
@@ -197,7 +198,7 @@ impl Edge {
             cause: None,
         };
         let outcome = match &span {
-            Some(span) => exchange.run(request).instrument(span.clone()).await,
+            Some(span) => Box::pin(exchange.run(request).instrument(span.clone())).await,
             None => exchange.run(request).await,
         };
         let mut response = match outcome {
@@ -364,6 +365,8 @@ impl Exchange<'_> {
             .uri
             .query()
             .map(|query| key.translate_query(route.keys, query));
+        // Room for what the upstream is told, at once.
+        parts.headers.reserve(12);
         let target = dispatch::target(&route.upstream_path(path), query.as_deref())?;
         let host = match parts.headers.get(HOST) {
             Some(host) => Some(host.clone()),
@@ -537,6 +540,7 @@ fn traceparent(given: Option<&HeaderValue>) -> HeaderValue {
         return value.clone();
     }
     let (trace, span): (u128, u64) = (rand::random(), rand::random());
-    let text = format!("00-{trace:032x}-{span:016x}-00");
+    let (trace, span) = (trace.to_be_bytes(), span.to_be_bytes());
+    let text = ["00-", &secret::hex(&trace), "-", &secret::hex(&span), "-00"].concat();
     HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).expect("hexadecimal is a header value")
 }

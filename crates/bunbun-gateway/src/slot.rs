@@ -220,7 +220,11 @@ async fn send(
     let (response, lease) = upstream
         .send(Request::from_parts(parts, body), &options)
         .await?;
-    let response = dispatch::answer(response, lease, IDLE_TIMEOUT);
+    let response =
+        dispatch::answer(response, lease, IDLE_TIMEOUT).map_err(|refusal| SendError {
+            refusal,
+            cause: None,
+        })?;
     Ok(response.map(EdgeBody::into_boxed))
 }
 

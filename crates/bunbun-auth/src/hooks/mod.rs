@@ -6,6 +6,7 @@ mod http;
 
 use std::{sync::Arc, time::Duration};
 
+use ::http::StatusCode;
 use bunbun_core::{
     clock::Clock,
     config::{
@@ -14,7 +15,6 @@ use bunbun_core::{
     },
 };
 use bunbun_postgres::{Session, types::Json};
-use ::http::StatusCode;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -31,7 +31,14 @@ const FUNCTION_TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_MESSAGE_CHARS: usize = 500;
 /// Claims without which a token is none.
 const REQUIRED_CLAIMS: [&str; 8] = [
-    "aud", "exp", "iat", "sub", "email", "phone", "role", "session_id",
+    "aud",
+    "exp",
+    "iat",
+    "sub",
+    "email",
+    "phone",
+    "role",
+    "session_id",
 ];
 
 /// The configured hooks.
@@ -85,14 +92,19 @@ impl Hooks {
             ));
         };
         let complete = claims.as_object().is_some_and(|claims| {
-            REQUIRED_CLAIMS.iter().all(|name| claims.contains_key(*name))
+            REQUIRED_CLAIMS
+                .iter()
+                .all(|name| claims.contains_key(*name))
                 && claims.get("role").is_some_and(Value::is_string)
                 && claims.get("exp").is_some_and(Value::is_number)
         });
         if !complete {
             return Err(AuthError::internal(
                 "output claims do not conform to the expected schema",
-                format!("custom_access_token must keep {}", REQUIRED_CLAIMS.join(", ")),
+                format!(
+                    "custom_access_token must keep {}",
+                    REQUIRED_CLAIMS.join(", ")
+                ),
             ));
         }
         Ok(claims)
@@ -120,7 +132,9 @@ impl Hooks {
             let message = output.get("message").and_then(Value::as_str);
             return Err(refusal(
                 StatusCode::FORBIDDEN,
-                message.filter(|text| !text.is_empty()).unwrap_or("User rejected"),
+                message
+                    .filter(|text| !text.is_empty())
+                    .unwrap_or("User rejected"),
             ));
         }
         Ok(())
@@ -153,7 +167,10 @@ impl Hooks {
         let Some(error) = output.get("error").and_then(Value::as_object) else {
             return Ok(output);
         };
-        let message = error.get("message").and_then(Value::as_str).unwrap_or_default();
+        let message = error
+            .get("message")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
         let status = error
             .get("http_code")
             .and_then(Value::as_u64)

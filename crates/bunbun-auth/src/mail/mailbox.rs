@@ -59,7 +59,12 @@ impl Mailbox {
     #[must_use]
     pub fn latest_to(&self, address: &str) -> Option<ReceivedMail> {
         let mails = self.mails.lock();
-        mails.1.iter().rev().find(|mail| mail.mail.to == address).cloned()
+        mails
+            .1
+            .iter()
+            .rev()
+            .find(|mail| mail.mail.to == address)
+            .cloned()
     }
 }
 

@@ -56,7 +56,7 @@ impl Template {
         }
         let (nodes, end) = parser.nodes(0)?;
         match end {
-            End::Text => Ok(Self(nodes)),
+            Closing::Text => Ok(Self(nodes)),
             _ => Err(parser.fault("an `else` or `end` without its `if`")),
         }
     }
@@ -82,7 +82,8 @@ struct Parser<'t> {
 }
 
 #[derive(PartialEq)]
-enum End {
+enum Closing {
+    /// Of the text.
     Text,
     Else,
     End,
@@ -97,7 +98,7 @@ impl Parser<'_> {
         }
     }
 
-    fn nodes(&mut self, depth: usize) -> Result<(Vec<Node>, End), TemplateError> {
+    fn nodes(&mut self, depth: usize) -> Result<(Vec<Node>, Closing), TemplateError> {
         if depth > MAX_DEPTH {
             return Err(self.fault("nested too deeply"));
         }
@@ -107,7 +108,7 @@ impl Parser<'_> {
             let Some(open) = rest.find("{{") else {
                 nodes.push(Node::Text(rest.to_owned()));
                 self.at = self.text.len();
-                return Ok((nodes, End::Text));
+                return Ok((nodes, Closing::Text));
             };
             let Some(close) = rest[open..].find("}}") else {
                 return Err(self.fault("`{{` without its `}}`"));
@@ -129,7 +130,7 @@ impl Parser<'_> {
             match self.action(action.trim(), depth)? {
                 Action::Node(node) => nodes.push(node),
                 Action::Nothing => {}
-                Action::End(end) => return Ok((nodes, end)),
+                Action::Close(closing) => return Ok((nodes, closing)),
             }
         }
     }
@@ -139,18 +140,18 @@ impl Parser<'_> {
             return Ok(Action::Nothing);
         }
         match action {
-            "end" => return Ok(Action::End(End::End)),
-            "else" => return Ok(Action::End(End::Else)),
+            "end" => return Ok(Action::Close(Closing::End)),
+            "else" => return Ok(Action::Close(Closing::Else)),
             _ => {}
         }
         if let Some(condition) = action.strip_prefix("if ") {
             let condition = self.condition(condition.trim())?;
             let (then, end) = self.nodes(depth + 1)?;
             let (otherwise, end) = match end {
-                End::Else => self.nodes(depth + 1)?,
+                Closing::Else => self.nodes(depth + 1)?,
                 end => (Vec::new(), end),
             };
-            if end != End::End {
+            if end != Closing::End {
                 return Err(self.fault("an `if` without its `end`"));
             }
             return Ok(Action::Node(Node::If {
@@ -159,7 +160,8 @@ impl Parser<'_> {
                 otherwise,
             }));
         }
-        self.path(action).map(|path| Action::Node(Node::Value(path)))
+        self.path(action)
+            .map(|path| Action::Node(Node::Value(path)))
     }
 
     fn condition(&self, text: &str) -> Result<Condition, TemplateError> {
@@ -200,7 +202,7 @@ impl Parser<'_> {
 enum Action {
     Node(Node),
     Nothing,
-    End(End),
+    Close(Closing),
 }
 
 fn render(nodes: &[Node], data: &Value, format: Format, out: &mut String) {
@@ -216,7 +218,11 @@ fn render(nodes: &[Node], data: &Value, format: Format, out: &mut String) {
                 then,
                 otherwise,
             } => {
-                let branch = if holds(condition, data) { then } else { otherwise };
+                let branch = if holds(condition, data) {
+                    then
+                } else {
+                    otherwise
+                };
                 render(branch, data, format, out);
             }
         }
@@ -297,17 +303,28 @@ mod tests {
     use super::{Format, Template};
 
     fn html(template: &str, data: &serde_json::Value) -> String {
-        Template::parse(template).unwrap().render(data, Format::Html)
+        Template::parse(template)
+            .unwrap()
+            .render(data, Format::Html)
     }
 
     #[test]
     fn values_conditions_and_comments() {
         let data = json!({ "Token": "123456", "Data": { "name": "Ann", "age": 7 }, "Email": "" });
-        assert_eq!(html("{{ .Token }}-{{.Data.name}}-{{ .Data.age }}-{{ .Nope.x }}", &data), "123456-Ann-7-");
+        assert_eq!(
+            html(
+                "{{ .Token }}-{{.Data.name}}-{{ .Data.age }}-{{ .Nope.x }}",
+                &data
+            ),
+            "123456-Ann-7-"
+        );
         let conditional = "{{ if .Data.name }}Hello {{ .Data.name }}{{ else }}Hello{{ end }}";
         assert_eq!(html(conditional, &data), "Hello Ann");
         assert_eq!(html("{{if not .Email}}none{{end}}", &data), "none");
-        assert_eq!(html("{{ if eq .Data.name \"Ann\" }}yes{{ end }}", &data), "yes");
+        assert_eq!(
+            html("{{ if eq .Data.name \"Ann\" }}yes{{ end }}", &data),
+            "yes"
+        );
         assert_eq!(html("a {{- /* note */ -}} b", &data), "ab");
     }
 
@@ -322,7 +339,10 @@ mod tests {
             html("<p title='{{ .Data.name }}'>", &data),
             "<p title='&lt;/p&gt;&lt;script&gt;alert(1)&lt;/script&gt;{{ .Token }}&#34;&#39;&#96;'>"
         );
-        assert_eq!(html("<a href=\"{{ .Data.link }}\">", &data), "<a href=\"#\">");
+        assert_eq!(
+            html("<a href=\"{{ .Data.link }}\">", &data),
+            "<a href=\"#\">"
+        );
         assert_eq!(html("<a href={{ .Data.link }}>", &data), "<a href=#>");
         assert_eq!(
             html("<a href=\"{{ .Data.page }}\">", &data),
@@ -348,7 +368,10 @@ mod tests {
             ("{{ .Data..x }}", 1),
         ] {
             let error = Template::parse(bad).unwrap_err();
-            assert!(error.to_string().starts_with(&format!("line {line}")), "{bad}: {error}");
+            assert!(
+                error.to_string().starts_with(&format!("line {line}")),
+                "{bad}: {error}"
+            );
         }
         assert!(Template::parse(&"{{ if .A }}".repeat(100)).is_err());
     }

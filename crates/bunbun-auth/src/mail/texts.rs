@@ -202,7 +202,9 @@ impl Texts {
                 (now + RETRY_S, known.and_then(|(_, template)| template))
             }
         };
-        self.fetched.lock().insert(content, (until, template.clone()));
+        self.fetched
+            .lock()
+            .insert(content, (until, template.clone()));
         template
     }
 

@@ -275,6 +275,7 @@ begin
       ('one_time_tokens_user_id_token_type_key', 'one_time_tokens', 'create unique index one_time_tokens_user_id_token_type_key on auth.one_time_tokens (user_id, token_type)'),
       ('idx_auth_code', 'flow_state', 'create index idx_auth_code on auth.flow_state (auth_code)'),
       ('idx_user_id_auth_method', 'flow_state', 'create index idx_user_id_auth_method on auth.flow_state (user_id, authentication_method)'),
+      ('flow_state_created_at_idx', 'flow_state', 'create index flow_state_created_at_idx on auth.flow_state (created_at desc)'),
       ('audit_logs_created_at_idx', 'audit_log_entries', 'create index audit_logs_created_at_idx on auth.audit_log_entries (created_at desc)')
     ) as indexes (index_name, table_name, definition)
     where to_regclass('auth.' || index_name) is null

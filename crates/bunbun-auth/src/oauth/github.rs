@@ -71,7 +71,10 @@ impl GitHub {
         code: &str,
     ) -> Result<(Profile, Tokens)> {
         let form = url::form_urlencoded::Serializer::new(String::new())
-            .append_pair("client_id", config.client_ids.first().map_or("", String::as_str))
+            .append_pair(
+                "client_id",
+                config.client_ids.first().map_or("", String::as_str),
+            )
             .append_pair("client_secret", config.secret.expose_secret())
             .append_pair("code", code)
             .append_pair("redirect_uri", flow.callback)

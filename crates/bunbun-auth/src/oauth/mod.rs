@@ -216,11 +216,7 @@ impl Provider {
     }
 
     /// Exchanges a code and finds out whose it is.
-    pub(crate) async fn sign_in(
-        &self,
-        flow: &Flow<'_>,
-        code: &str,
-    ) -> Result<(Profile, Tokens)> {
+    pub(crate) async fn sign_in(&self, flow: &Flow<'_>, code: &str) -> Result<(Profile, Tokens)> {
         match &self.kind {
             Kind::GitHub(github) => github.sign_in(&self.config, flow, code).await,
             Kind::Oidc(oidc) => oidc.sign_in(&self.config, flow, code).await,
@@ -237,7 +233,10 @@ impl Provider {
             Kind::GitHub(_) => Err(AuthError::oauth("invalid request", "Bad ID token")),
             Kind::Oidc(oidc) => {
                 let claims = oidc.verify(&self.config, token, access_token).await?;
-                let nonce = claims.get("nonce").and_then(Value::as_str).map(str::to_owned);
+                let nonce = claims
+                    .get("nonce")
+                    .and_then(Value::as_str)
+                    .map(str::to_owned);
                 Ok((oidc::profile(&claims), nonce))
             }
         }

@@ -84,7 +84,12 @@ impl Oidc {
     }
 
     pub(super) async fn authorize_url(&self) -> Result<Url> {
-        Ok(self.known(None).await?.discovery.authorization_endpoint.clone())
+        Ok(self
+            .known(None)
+            .await?
+            .discovery
+            .authorization_endpoint
+            .clone())
     }
 
     /// Exchanges a code. The id token's nonce must be the flow's own.
@@ -96,15 +101,23 @@ impl Oidc {
     ) -> Result<(Profile, Tokens)> {
         let known = self.known(None).await?;
         let tokens = self.exchange(&known.discovery, config, flow, code).await?;
-        let mut claims = self.verify(config, &tokens.id_token, &tokens.access_token).await?;
-        let nonce = claims.get("nonce").and_then(Value::as_str).unwrap_or_default();
+        let mut claims = self
+            .verify(config, &tokens.id_token, &tokens.access_token)
+            .await?;
+        let nonce = claims
+            .get("nonce")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
         if !secret::equal(nonce.as_bytes(), flow.nonce.as_bytes()) {
             return Err(bad_token("the nonce is of another flow"));
         }
         if !claims.contains_key("email")
             && let Some(endpoint) = &known.discovery.userinfo_endpoint
         {
-            let request = self.http.get(endpoint.clone()).bearer_auth(&tokens.access_token);
+            let request = self
+                .http
+                .get(endpoint.clone())
+                .bearer_auth(&tokens.access_token);
             let more: Object = fetch::json(request, "userinfo").await?;
             // The userinfo is about the same person, or it is not used (§5.3.2).
             if more.get("sub") == claims.get("sub") {
@@ -147,8 +160,8 @@ impl Oidc {
             .append_pair("redirect_uri", flow.callback)
             .append_pair("code_verifier", flow.verifier);
         let methods = &discovery.token_endpoint_auth_methods_supported;
-        let by_post = !methods.is_empty()
-            && !methods.iter().any(|method| method == "client_secret_basic");
+        let by_post =
+            !methods.is_empty() && !methods.iter().any(|method| method == "client_secret_basic");
         let mut request = self
             .http
             .post(discovery.token_endpoint.clone())
@@ -199,15 +212,14 @@ impl Oidc {
         Ok(claims)
     }
 
-    fn check(
-        &self,
-        config: &ProviderConfig,
-        discovery: &Discovery,
-        claims: &Object,
-    ) -> Result<()> {
-        let issuer = claims.get("iss").and_then(Value::as_str).unwrap_or_default();
+    fn check(&self, config: &ProviderConfig, discovery: &Discovery, claims: &Object) -> Result<()> {
+        let issuer = claims
+            .get("iss")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
         // Google's tokens may leave the scheme out.
-        let is_google = self.issuer == "https://accounts.google.com" && issuer == "accounts.google.com";
+        let is_google =
+            self.issuer == "https://accounts.google.com" && issuer == "accounts.google.com";
         if issuer != discovery.issuer && !is_google {
             return Err(bad_token("another issuer"));
         }
@@ -237,10 +249,16 @@ impl Oidc {
         if seconds("exp").is_none_or(|exp| exp + leeway <= now) {
             return Err(bad_token("expired"));
         }
-        if ["iat", "nbf"].iter().any(|name| seconds(name).is_some_and(|at| at > now + leeway)) {
+        if ["iat", "nbf"]
+            .iter()
+            .any(|name| seconds(name).is_some_and(|at| at > now + leeway))
+        {
             return Err(bad_token("not valid yet"));
         }
-        let subject = claims.get("sub").and_then(Value::as_str).unwrap_or_default();
+        let subject = claims
+            .get("sub")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
         if subject.is_empty() || subject.len() > 255 {
             return Err(AuthError::oauth(
                 "invalid request",
@@ -282,8 +300,11 @@ impl Oidc {
                 "discovery names another issuer",
             ));
         }
-        let keys: Value =
-            fetch::json(self.http.get(discovery.jwks_uri.clone()), "the provider's keys").await?;
+        let keys: Value = fetch::json(
+            self.http.get(discovery.jwks_uri.clone()),
+            "the provider's keys",
+        )
+        .await?;
         Ok(Known {
             fetched_at: now,
             discovery: Arc::new(discovery),
@@ -311,7 +332,10 @@ fn key_for(
     wanted: Algorithm,
 ) -> Option<(DecodingKey, Algorithm)> {
     let fits = |key: &&Jwk| match (&key.algorithm, wanted) {
-        (AlgorithmParameters::RSA(_), Algorithm::RS256 | Algorithm::RS384 | Algorithm::RS512 | Algorithm::PS256) => true,
+        (
+            AlgorithmParameters::RSA(_),
+            Algorithm::RS256 | Algorithm::RS384 | Algorithm::RS512 | Algorithm::PS256,
+        ) => true,
         (AlgorithmParameters::EllipticCurve(curve), Algorithm::ES256) => {
             curve.curve == EllipticCurve::P256
         }
@@ -352,8 +376,19 @@ fn check_access_token(claims: &Object, access_token: &str, algorithm: Algorithm)
 /// Who someone is by the claims of an id token.
 pub(super) fn profile(claims: &Object) -> Profile {
     const KEPT: [&str; 14] = [
-        "iss", "name", "family_name", "given_name", "middle_name", "nickname",
-        "preferred_username", "profile", "picture", "website", "locale", "zoneinfo", "gender",
+        "iss",
+        "name",
+        "family_name",
+        "given_name",
+        "middle_name",
+        "nickname",
+        "preferred_username",
+        "profile",
+        "picture",
+        "website",
+        "locale",
+        "zoneinfo",
+        "gender",
         "birthdate",
     ];
     let mut data = Object::new();
@@ -368,7 +403,10 @@ pub(super) fn profile(claims: &Object) -> Profile {
         }
     }
     if let Some(domain) = claims.get("hd").filter(|value| value.is_string()) {
-        data.insert("custom_claims".to_owned(), serde_json::json!({ "hd": domain }));
+        data.insert(
+            "custom_claims".to_owned(),
+            serde_json::json!({ "hd": domain }),
+        );
     }
     let is_verified = match claims.get("email_verified") {
         Some(Value::Bool(flag)) => *flag,

@@ -112,11 +112,17 @@ mod tests {
         assert_eq!(State::open(&sealed, "another", 1_000), None);
         let mut tampered = sealed.clone().into_bytes();
         tampered[3] ^= 1;
-        assert_eq!(State::open(&String::from_utf8_lossy(&tampered), SECRET, 1_000), None);
+        assert_eq!(
+            State::open(&String::from_utf8_lossy(&tampered), SECRET, 1_000),
+            None
+        );
         for bad in ["", ".", "a.b", "eyJhbGciOiJIUzI1NiJ9.e30.x"] {
             assert_eq!(State::open(bad, SECRET, 1_000), None);
         }
         assert_ne!(state.nonce(SECRET), state.verifier(SECRET));
-        assert_ne!(state.nonce(SECRET), State::new("github", "x", 1).nonce(SECRET));
+        assert_ne!(
+            state.nonce(SECRET),
+            State::new("github", "x", 1).nonce(SECRET)
+        );
     }
 }

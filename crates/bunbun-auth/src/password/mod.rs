@@ -122,7 +122,9 @@ fn bcrypt_cost(text: &str) -> Option<u32> {
 /// same work as a known one.
 pub(crate) fn decoy() -> Hash {
     // The salt and hash of no password; the cost is what counts.
-    Hash(format!("$2a${COST:02}$CwTycUXWue0Thq9StjUM0uJ8Xg6b1uHkE9d4M1qg4p5w5b3vW8rZy"))
+    Hash(format!(
+        "$2a${COST:02}$CwTycUXWue0Thq9StjUM0uJ8Xg6b1uHkE9d4M1qg4p5w5b3vW8rZy"
+    ))
 }
 
 #[cfg(test)]
@@ -139,9 +141,21 @@ mod tests {
     #[test]
     fn every_reason_is_told() {
         assert!(rules().check("abcd12").is_ok());
-        assert_eq!(rules().check("z").unwrap_err().reasons(), ["length", "characters"]);
-        assert_eq!(rules().check("zzzzzz").unwrap_err().reasons(), ["characters"]);
-        assert!(rules().check(&"a1".repeat(37)).unwrap_err().reasons().is_empty());
+        assert_eq!(
+            rules().check("z").unwrap_err().reasons(),
+            ["length", "characters"]
+        );
+        assert_eq!(
+            rules().check("zzzzzz").unwrap_err().reasons(),
+            ["characters"]
+        );
+        assert!(
+            rules()
+                .check(&"a1".repeat(37))
+                .unwrap_err()
+                .reasons()
+                .is_empty()
+        );
     }
 
     #[test]
@@ -178,7 +192,15 @@ mod tests {
 
     #[test]
     fn what_is_no_hash_is_refused() {
-        for bad in ["", "plain", "$2a$10$short", "$2a$99$", "$argon2id$", "$fbscrypt$", "$1$x$y"] {
+        for bad in [
+            "",
+            "plain",
+            "$2a$10$short",
+            "$2a$99$",
+            "$argon2id$",
+            "$fbscrypt$",
+            "$1$x$y",
+        ] {
             assert!(Hash::parse(bad).is_none(), "{bad}");
         }
     }

@@ -231,7 +231,9 @@ mod tests {
     async fn whoever_gave_up_costs_nothing() {
         let pool = HashPool::start(1).unwrap();
         for _ in 0..20 {
-            drop(futures_util::FutureExt::now_or_never(pool.verify(None, "x")));
+            drop(futures_util::FutureExt::now_or_never(
+                pool.verify(None, "x"),
+            ));
         }
         assert!(pool.verify(None, "x").await.is_ok());
         assert!(pool.computed() <= 2, "{}", pool.computed());

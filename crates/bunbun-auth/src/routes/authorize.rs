@@ -19,8 +19,15 @@ use crate::{
 
 /// Parameters that are for us and not for the provider.
 const OWN: [&str; 9] = [
-    "provider", "scopes", "redirect_to", "invite_token", "skip_http_redirect", "apikey",
-    "code_challenge", "code_challenge_method", "link_identity",
+    "provider",
+    "scopes",
+    "redirect_to",
+    "invite_token",
+    "skip_http_redirect",
+    "apikey",
+    "code_challenge",
+    "code_challenge_method",
+    "link_identity",
 ];
 
 /// Redirects to the provider's page.

@@ -61,7 +61,9 @@ pub(super) async fn create_callback(
     origin: Origin,
     request: Request,
 ) -> Result<Response> {
-    let body = Limited::new(request.into_body(), MAX_FORM_BYTES).collect().await;
+    let body = Limited::new(request.into_body(), MAX_FORM_BYTES)
+        .collect()
+        .await;
     let bytes = body
         .map_err(|error| {
             AuthError::bad_request(Code::BadOAuthCallback, "The form cannot be read")
@@ -130,7 +132,16 @@ async fn come_back(
             "the profile has no address",
         ));
     }
-    admit(service, origin, state, provider.name(), &profile, tokens, target).await
+    admit(
+        service,
+        origin,
+        state,
+        provider.name(),
+        &profile,
+        tokens,
+        target,
+    )
+    .await
 }
 
 /// What a provider says went wrong. Only the errors of the standard are passed on as such.
@@ -169,25 +180,36 @@ async fn admit(
     let mut client = database.client().await?;
     let transaction = client.transaction().await?;
     let user: User = if let Some(user_id) = state.linking_target_id {
-        service.link_identity(&transaction, user_id, provider, profile).await?
+        service
+            .link_identity(&transaction, user_id, provider, profile)
+            .await?
     } else if state.invite_token.is_empty() {
-        match service.account_of(&transaction, origin, provider, profile).await? {
+        match service
+            .account_of(&transaction, origin, provider, profile)
+            .await?
+        {
             External::User(user) => *user,
             External::Unverified(letter, error) => {
                 transaction.commit().await?;
-                service.post(letter.into_iter().collect(), room).await;
+                service
+                    .post(letter.into_iter().map(|letter| *letter).collect(), room)
+                    .await;
                 return Err(error);
             }
         }
     } else {
         let token = &state.invite_token;
-        service.accept_invitation(&transaction, origin, provider, profile, token).await?
+        service
+            .accept_invitation(&transaction, origin, provider, profile, token)
+            .await?
     };
     if let Some(flow_id) = state.flow_state_id {
         let flow = flow_states::find(&transaction, flow_id).await?;
-        let flow = flow.filter(|flow| flow.auth_code_issued_at.is_none()).ok_or_else(|| {
-            AuthError::unprocessable(Code::FlowStateNotFound, "Flow state not found")
-        })?;
+        let flow = flow
+            .filter(|flow| flow.auth_code_issued_at.is_none())
+            .ok_or_else(|| {
+                AuthError::unprocessable(Code::FlowStateNotFound, "Flow state not found")
+            })?;
         let (access, refresh) = (&tokens.access_token, &tokens.refresh_token);
         let now = service.now();
         flow_states::complete(&transaction, flow_id, user.id, access, refresh, now).await?;

@@ -55,15 +55,18 @@ pub(super) async fn delete_identity(
 ) -> Result<Response> {
     let service = &*service.0;
     require_linking(service)?;
-    let id: Uuid = identity_id.parse().map_err(|_| {
-        AuthError::not_found(Code::ValidationFailed, "identity_id must be an UUID")
-    })?;
+    let id: Uuid = identity_id
+        .parse()
+        .map_err(|_| AuthError::not_found(Code::ValidationFailed, "identity_id must be an UUID"))?;
     let database = service.database(origin.project()).await?;
     let mut client = database.client().await?;
     let transaction = client.transaction().await?;
     let user = users::lock(&transaction, signed_in.user.id).await?;
     let user = user.ok_or_else(|| {
-        AuthError::forbidden(Code::UserNotFound, "User from sub claim in JWT does not exist")
+        AuthError::forbidden(
+            Code::UserNotFound,
+            "User from sub claim in JWT does not exist",
+        )
     })?;
     if user.identities.len() <= 1 {
         return Err(AuthError::unprocessable(
@@ -71,7 +74,10 @@ pub(super) async fn delete_identity(
             "User must have at least 1 identity after unlinking",
         ));
     }
-    let identity = user.identities.iter().find(|identity| identity.identity_id == id);
+    let identity = user
+        .identities
+        .iter()
+        .find(|identity| identity.identity_id == id);
     let identity = identity.ok_or_else(|| {
         AuthError::unprocessable(Code::IdentityNotFound, "Identity doesn't exist")
     })?;
@@ -82,7 +88,9 @@ pub(super) async fn delete_identity(
     });
     let actor = Actor::user(&user);
     let unlinked = Action::IdentityUnlinked;
-    service.audit(&transaction, &origin, &actor, unlinked, Some(traits)).await?;
+    service
+        .audit(&transaction, &origin, &actor, unlinked, Some(traits))
+        .await?;
     unlink(service, &transaction, &user, identity).await?;
     transaction.commit().await?;
     service::json(&json!({}))
@@ -112,8 +120,16 @@ async fn unlink(
             .await?;
     } else if !keeps_address {
         // The address went with its identity; another identity's takes its place.
-        let next = rest.iter().map(|other| email_of(other)).find(|email| !email.is_empty());
-        let saved = Changes::default().set("email", next).save(session, user.id, now).await;
+        // One that nobody has verified may be somebody else's.
+        let next = rest
+            .iter()
+            .filter(|other| other.identity_data.get("email_verified") == Some(&true.into()))
+            .map(|other| email_of(other))
+            .find(|email| !email.is_empty());
+        let saved = Changes::default()
+            .set("email", next)
+            .save(session, user.id, now)
+            .await;
         saved.map_err(|error| {
             if error.sqlstate() == Some(&SqlState::UNIQUE_VIOLATION) {
                 AuthError::unprocessable(

@@ -33,10 +33,14 @@ pub(super) async fn create_invitation(
     let database = service.database(origin.project()).await?;
     let mut client = database.client().await?;
     let transaction = client.transaction().await?;
-    let user = service.unconfirmed(&transaction, &origin, &email, &data, None).await?;
+    let user = service
+        .unconfirmed(&transaction, &origin, &email, &data, None)
+        .await?;
     let traits = Some(json!({ "user_id": user.id, "user_email": email }));
     let actor = admin.actor();
-    service.audit(&transaction, &origin, &actor, Action::UserInvited, traits).await?;
+    service
+        .audit(&transaction, &origin, &actor, Action::UserInvited, traits)
+        .await?;
     let letter = service.invitation(&transaction, &origin, &user).await?;
     let user = users::find(&transaction, user.id)
         .await?

@@ -19,7 +19,12 @@ pub(super) fn router() -> Router<AuthService> {
     ] {
         router = router.route(path, any(saml));
     }
-    for path in ["/passkeys", "/passkeys/{*rest}", "/user/passkeys", "/user/passkeys/{*rest}"] {
+    for path in [
+        "/passkeys",
+        "/passkeys/{*rest}",
+        "/user/passkeys",
+        "/user/passkeys/{*rest}",
+    ] {
         router = router.route(path, any(passkeys));
     }
     for path in [

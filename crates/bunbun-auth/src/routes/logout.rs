@@ -36,7 +36,9 @@ pub(super) async fn create_logout(
     let mut client = database.client().await?;
     let transaction = client.transaction().await?;
     let actor = Actor::user(&signed_in.user);
-    service.audit(&transaction, &origin, &actor, Action::Logout, None).await?;
+    service
+        .audit(&transaction, &origin, &actor, Action::Logout, None)
+        .await?;
     sessions::end(&transaction, signed_in.user.id, which).await?;
     transaction.commit().await?;
     Ok(StatusCode::NO_CONTENT)

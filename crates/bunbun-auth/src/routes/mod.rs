@@ -46,13 +46,25 @@ pub(crate) fn router(service: AuthService) -> Router {
         .route("/magiclink", post(magiclink::create_magic_link))
         .route("/otp", post(otp::create_otp))
         .route("/resend", post(resend::create_resend))
-        .route("/verify", get(verify::get_verify).post(verify::create_verify))
+        .route(
+            "/verify",
+            get(verify::get_verify).post(verify::create_verify),
+        )
         .route("/reauthenticate", get(reauthenticate::get_reauthentication))
         .route("/user", get(user::get_user).put(user::update_user))
-        .route("/user/identities/authorize", get(identities::authorize_identity))
-        .route("/user/identities/{identity_id}", delete(identities::delete_identity))
+        .route(
+            "/user/identities/authorize",
+            get(identities::authorize_identity),
+        )
+        .route(
+            "/user/identities/{identity_id}",
+            delete(identities::delete_identity),
+        )
         .route("/authorize", get(authorize::get_authorization))
-        .route("/callback", get(callback::get_callback).post(callback::create_callback))
+        .route(
+            "/callback",
+            get(callback::get_callback).post(callback::create_callback),
+        )
         .route("/invite", post(invite::create_invitation))
         .merge(factors::router())
         .merge(admin::router())

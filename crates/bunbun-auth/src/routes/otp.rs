@@ -14,7 +14,7 @@ use crate::{
     mail::Content,
     rate_limit::What,
     request::{Json, Origin, text},
-    service::{self, AuthService, Inner},
+    service::{self, AuthService, Database, Inner},
     store::{
         Object,
         audit::{Action, Actor},
@@ -98,6 +98,24 @@ pub(super) async fn send(service: &Inner, origin: &Origin, wanted: &SignIn) -> R
     service.limits.mail(What::RecoveryMail, &wanted.email)?;
     let room = service.room_for(1)?;
     let database = service.database(origin.project()).await?;
+    let mut letter = prepare(service, &database, origin, wanted).await;
+    // Someone else took the address between our look and our insertion: look again.
+    if letter.as_ref().is_err_and(accounts::is_taken) {
+        letter = prepare(service, &database, origin, wanted).await;
+    }
+    if let Some(letter) = letter? {
+        service.post(vec![letter], room).await;
+    }
+    Ok(())
+}
+
+/// The account and its letter, if there is to be one.
+async fn prepare(
+    service: &Inner,
+    database: &Database,
+    origin: &Origin,
+    wanted: &SignIn,
+) -> Result<Option<Letter>> {
     let mut client = database.client().await?;
     let transaction = client.transaction().await?;
     let known = users::find_by_email(&transaction, &wanted.email, origin.audience()).await?;
@@ -117,10 +135,7 @@ pub(super) async fn send(service: &Inner, origin: &Origin, wanted: &SignIn) -> R
         None => None,
     };
     transaction.commit().await?;
-    if let Some(letter) = letter {
-        service.post(vec![letter], room).await;
-    }
-    Ok(())
+    Ok(letter)
 }
 
 /// An account without a password.
@@ -151,7 +166,9 @@ async fn create(
     if service.config.mailer_autoconfirm {
         let actor = Actor::user(&user);
         let traits = provider_trait("email");
-        service.audit(session, origin, &actor, Action::UserSignedUp, traits).await?;
+        service
+            .audit(session, origin, &actor, Action::UserSignedUp, traits)
+            .await?;
         accounts::confirm_email(session, &user, now).await?;
         return users::find(session, id).await?.ok_or_else(gone);
     }
@@ -170,13 +187,17 @@ async fn magic_link(
     }
     let actor = Actor::user(user);
     let requested = Action::UserRecoveryRequested;
-    service.audit(session, origin, &actor, requested, None).await?;
+    service
+        .audit(session, origin, &actor, requested, None)
+        .await?;
     if let Some(challenge) = &wanted.challenge {
         let (kind, now) = ("magiclink", service.now());
         flow_states::insert(session, kind, kind, challenge, Some(user.id), now).await?;
     }
     let (content, is_pkce) = (Content::MagicLink, wanted.challenge.is_some());
-    let letter = service.recovery(session, origin, user, content, is_pkce).await?;
+    let letter = service
+        .recovery(session, origin, user, content, is_pkce)
+        .await?;
     Ok(Some(letter))
 }
 
@@ -192,11 +213,15 @@ async fn confirmation(
     }
     let actor = Actor::user(user);
     let requested = Action::UserConfirmationRequested;
-    service.audit(session, origin, &actor, requested, provider_trait("email")).await?;
+    service
+        .audit(session, origin, &actor, requested, provider_trait("email"))
+        .await?;
     if let Some(challenge) = &wanted.challenge {
         let (method, now) = ("email/signup", service.now());
         flow_states::insert(session, "email", method, challenge, Some(user.id), now).await?;
     }
     let is_pkce = wanted.challenge.is_some();
-    Ok(Some(service.confirmation(session, origin, user, is_pkce).await?))
+    Ok(Some(
+        service.confirmation(session, origin, user, is_pkce).await?,
+    ))
 }

@@ -31,7 +31,9 @@ pub(super) async fn get_reauthentication(
             "Please verify your email first.",
         ));
     }
-    service.limits.mail(What::ReauthenticationMail, user.email())?;
+    service
+        .limits
+        .mail(What::ReauthenticationMail, user.email())?;
     if service.sent_recently(user.reauthentication_sent_at) {
         return Err(AuthError::too_many(
             Code::OverEmailSendRateLimit,
@@ -45,8 +47,12 @@ pub(super) async fn get_reauthentication(
     let transaction = client.transaction().await?;
     let actor = Actor::user(user);
     let requested = Action::UserReauthenticateRequested;
-    service.audit(&transaction, &origin, &actor, requested, None).await?;
-    let letter = service.reauthentication(&transaction, &origin, user).await?;
+    service
+        .audit(&transaction, &origin, &actor, requested, None)
+        .await?;
+    let letter = service
+        .reauthentication(&transaction, &origin, user)
+        .await?;
     transaction.commit().await?;
     service.post(vec![letter], room).await;
     service::json(&json!({}))

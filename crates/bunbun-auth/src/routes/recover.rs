@@ -58,13 +58,17 @@ pub(super) async fn create_recovery(
     if let Some(user) = known {
         let actor = Actor::user(&user);
         let requested = Action::UserRecoveryRequested;
-        service.audit(&transaction, &origin, &actor, requested, None).await?;
+        service
+            .audit(&transaction, &origin, &actor, requested, None)
+            .await?;
         if let Some(challenge) = &challenge {
             let (kind, now) = ("recovery", service.now());
             flow_states::insert(&transaction, kind, kind, challenge, Some(user.id), now).await?;
         }
         let (content, is_pkce) = (Content::Recovery, challenge.is_some());
-        let letter = service.recovery(&transaction, &origin, &user, content, is_pkce).await?;
+        let letter = service
+            .recovery(&transaction, &origin, &user, content, is_pkce)
+            .await?;
         transaction.commit().await?;
         service.post(vec![letter], room).await;
     }

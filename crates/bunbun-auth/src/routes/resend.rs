@@ -48,14 +48,22 @@ pub(super) async fn create_resend(
         }
         let actor = Actor::user(&user);
         let requested = Action::UserConfirmationRequested;
-        service.audit(&transaction, &origin, &actor, requested, None).await?;
-        vec![service.confirmation(&transaction, &origin, &user, false).await?]
+        service
+            .audit(&transaction, &origin, &actor, requested, None)
+            .await?;
+        vec![
+            service
+                .confirmation(&transaction, &origin, &user, false)
+                .await?,
+        ]
     } else {
         if user.email_change.is_empty() || service.sent_recently(user.email_change_sent_at) {
             return service::json(&json!({}));
         }
         let new_email = user.email_change.clone();
-        service.email_change(&transaction, &origin, &user, &new_email, false).await?
+        service
+            .email_change(&transaction, &origin, &user, &new_email, false)
+            .await?
     };
     transaction.commit().await?;
     service.post(letters, room).await;
@@ -70,7 +78,9 @@ fn check(email_enabled: bool, kind: &str, body: &ResendRequest) -> Result<String
     }
     let (email, phone) = (text(&body.email), text(&body.phone));
     if email.is_empty() && kind == "signup" {
-        return Err(AuthError::invalid("Type provided requires an email address"));
+        return Err(AuthError::invalid(
+            "Type provided requires an email address",
+        ));
     }
     if phone.is_empty() && kind == "sms" {
         return Err(AuthError::invalid("Type provided requires a phone number"));

@@ -10,9 +10,31 @@ use crate::{
 
 /// The original's flags, in its order.
 const PROVIDERS: [&str; 26] = [
-    "anonymous_users", "apple", "azure", "bitbucket", "discord", "facebook", "figma", "fly",
-    "github", "gitlab", "google", "kakao", "keycloak", "linkedin", "linkedin_oidc", "notion",
-    "spotify", "slack", "slack_oidc", "snapchat", "twitch", "twitter", "workos", "email", "phone",
+    "anonymous_users",
+    "apple",
+    "azure",
+    "bitbucket",
+    "discord",
+    "facebook",
+    "figma",
+    "fly",
+    "github",
+    "gitlab",
+    "google",
+    "kakao",
+    "keycloak",
+    "linkedin",
+    "linkedin_oidc",
+    "notion",
+    "spotify",
+    "slack",
+    "slack_oidc",
+    "snapchat",
+    "twitch",
+    "twitter",
+    "workos",
+    "email",
+    "phone",
     "zoom",
 ];
 
@@ -23,7 +45,10 @@ pub(super) async fn get_settings(State(service): State<AuthService>) -> Result<R
         .iter()
         .map(|name| ((*name).to_owned(), false.into()))
         .collect();
-    external.insert("anonymous_users".to_owned(), config.anonymous_enabled.into());
+    external.insert(
+        "anonymous_users".to_owned(),
+        config.anonymous_enabled.into(),
+    );
     external.insert("email".to_owned(), config.email_enabled.into());
     for provider in &config.providers {
         external.insert(provider.name.clone(), true.into());

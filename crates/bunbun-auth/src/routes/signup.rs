@@ -1,7 +1,6 @@
 //! `POST /signup`: a new account by address and password, or an anonymous one.
 
 use axum::{extract::State, response::Response};
-use bunbun_postgres::tokio_postgres::error::SqlState;
 use serde::Deserialize;
 use serde_json::json;
 use uuid::Uuid;
@@ -17,7 +16,9 @@ use crate::{
     request::{Json, Origin, text},
     service::{self, AuthService, Database, Inner},
     store::{
-        Object, audit::{Action, Actor}, flow_states, identities,
+        Object,
+        audit::{Action, Actor},
+        flow_states, identities,
         users::{self, NewUser, User},
     },
     token::pkce::Challenge,
@@ -115,11 +116,7 @@ enum SignedUp {
     User(Box<User>),
 }
 
-async fn sign_up(
-    service: &Inner,
-    origin: &Origin,
-    wanted: &Signup,
-) -> Result<SignedUp> {
+async fn sign_up(service: &Inner, origin: &Origin, wanted: &Signup) -> Result<SignedUp> {
     let autoconfirm = service.config.mailer_autoconfirm;
     if !autoconfirm {
         service.limits.mail(What::ConfirmationMail, &wanted.email)?;
@@ -178,13 +175,22 @@ async fn attempt(
             let actor = Actor::user(&known);
             let traits = provider_trait("email");
             service
-                .audit(&transaction, origin, &actor, Action::UserRepeatedSignup, traits)
+                .audit(
+                    &transaction,
+                    origin,
+                    &actor,
+                    Action::UserRepeatedSignup,
+                    traits,
+                )
                 .await?;
             transaction.commit().await?;
             if autoconfirm {
                 return Err(taken().into());
             }
-            return Ok((SignedUp::User(Box::new(disguise(&known, wanted, now))), None));
+            return Ok((
+                SignedUp::User(Box::new(disguise(&known, wanted, now))),
+                None,
+            ));
         }
         // Nobody has shown yet that the account is theirs; it stays as it is.
         if service.sent_recently(known.confirmation_sent_at) {
@@ -198,7 +204,7 @@ async fn attempt(
     let new = new_user(wanted, aud, hash);
     match service.create_user(&transaction, origin, &new).await {
         Ok(()) => {}
-        Err(error) if is_taken(&error) => return Err(Failed::Taken),
+        Err(error) if accounts::is_taken(&error) => return Err(Failed::Taken),
         Err(error) => return Err(error.into()),
     }
     let mut data = identities::own_data(new.id, "email", &wanted.email);
@@ -216,9 +222,13 @@ async fn attempt(
     }
     let (actor, traits) = (Actor::user(&user), provider_trait("email"));
     let signed_up = Action::UserSignedUp;
-    service.audit(&transaction, origin, &actor, signed_up, traits.clone()).await?;
+    service
+        .audit(&transaction, origin, &actor, signed_up, traits.clone())
+        .await?;
     accounts::confirm_email(&transaction, &user, now).await?;
-    service.audit(&transaction, origin, &actor, Action::Login, traits).await?;
+    service
+        .audit(&transaction, origin, &actor, Action::Login, traits)
+        .await?;
     let user = reload(&transaction, new.id).await?;
     let session = service
         .begin_session(database, &transaction, origin, user, "password")
@@ -254,7 +264,9 @@ async fn request_confirmation(
 ) -> Result<Letter> {
     let (actor, traits) = (Actor::user(user), provider_trait("email"));
     let requested = Action::UserConfirmationRequested;
-    service.audit(session, origin, &actor, requested, traits).await?;
+    service
+        .audit(session, origin, &actor, requested, traits)
+        .await?;
     if let Some(challenge) = &wanted.challenge {
         let (provider, method) = ("email", "email/signup");
         let user_id = Some(user.id);
@@ -268,14 +280,6 @@ async fn reload(session: &bunbun_postgres::Session, id: Uuid) -> Result<User> {
     users::find(session, id)
         .await?
         .ok_or_else(|| AuthError::internal("Database error loading user", "the user is gone"))
-}
-
-/// Whether PostgreSQL refused because the address exists.
-fn is_taken(error: &AuthError) -> bool {
-    error.database_cause().is_some_and(|cause| {
-        cause.sqlstate() == Some(&SqlState::UNIQUE_VIOLATION)
-            && cause.constraint() == Some("users_email_partial_key")
-    })
 }
 
 /// A user who looks as a new one would.
@@ -346,7 +350,9 @@ async fn anonymous(service: &Inner, origin: &Origin, data: Object) -> Result<Tok
     let user = reload(&transaction, new.id).await?;
     let actor = Actor::user(&user);
     let traits = Some(json!({ "provider": "anonymous" }));
-    service.audit(&transaction, origin, &actor, Action::UserSignedUp, traits).await?;
+    service
+        .audit(&transaction, origin, &actor, Action::UserSignedUp, traits)
+        .await?;
     let session = service
         .begin_session(&database, &transaction, origin, user, "anonymous")
         .await?;

@@ -66,7 +66,9 @@ pub(super) async fn update_user(
     let update = check(service, &signed_in, &body)?;
     let room = service.room_for(2)?;
     let hash = match &update.password {
-        Some(password) => Some(new_password(service, &origin, &signed_in, &update, password).await?),
+        Some(password) => {
+            Some(new_password(service, &origin, &signed_in, &update, password).await?)
+        }
         None => None,
     };
     let (user, letters) = apply(service, &origin, &signed_in, &update, hash.as_ref()).await?;
@@ -86,7 +88,10 @@ fn check(service: &Inner, signed_in: &SignedIn, body: &UpdateUserRequest) -> Res
             "Phone numbers cannot be confirmed: no SMS provider",
         ));
     }
-    let password = body.password.as_deref().filter(|password| !password.is_empty());
+    let password = body
+        .password
+        .as_deref()
+        .filter(|password| !password.is_empty());
     if let Some(password) = &body.password {
         service.password_rules.check(password)?;
     }
@@ -96,9 +101,7 @@ fn check(service: &Inner, signed_in: &SignedIn, body: &UpdateUserRequest) -> Res
             "Updating app_metadata requires admin privileges",
         ));
     }
-    if user.has_verified_factor()
-        && !signed_in.is_aal2()
-        && (password.is_some() || email.is_some())
+    if user.has_verified_factor() && !signed_in.is_aal2() && (password.is_some() || email.is_some())
     {
         return Err(AuthError::new(
             StatusCode::UNAUTHORIZED,
@@ -159,19 +162,16 @@ async fn new_password(
     service.passwords.hash(password).await
 }
 
-async fn reauthenticate(
-    service: &Inner,
-    origin: &Origin,
-    user: &User,
-    nonce: &str,
-) -> Result<()> {
+async fn reauthenticate(service: &Inner, origin: &Origin, user: &User, nonce: &str) -> Result<()> {
     if nonce.is_empty() {
         return Err(AuthError::bad_request(
             Code::ReauthenticationNeeded,
             "Password update requires reauthentication",
         ));
     }
-    service.limits.guess(&format!("reauthentication {}", user.id))?;
+    service
+        .limits
+        .guess(&format!("reauthentication {}", user.id))?;
     let given = otp::hash(user.email(), nonce);
     let is_valid = otp::is_valid(
         &given,
@@ -207,8 +207,15 @@ async fn apply(
     let database = service.database(origin.project()).await?;
     let mut client = database.client().await?;
     let transaction = client.transaction().await?;
-    let gone = || AuthError::forbidden(Code::UserNotFound, "User from sub claim in JWT does not exist");
-    let user = users::lock(&transaction, signed_in.user.id).await?.ok_or_else(gone)?;
+    let gone = || {
+        AuthError::forbidden(
+            Code::UserNotFound,
+            "User from sub claim in JWT does not exist",
+        )
+    };
+    let user = users::lock(&transaction, signed_in.user.id)
+        .await?
+        .ok_or_else(gone)?;
     let actor = Actor::user(&user);
     let mut letters = Vec::new();
     if let Some(email) = &update.email {
@@ -224,7 +231,9 @@ async fn apply(
         let keep = signed_in.session.as_ref().map(|session| session.id);
         accounts::set_password(&transaction, user.id, hash.as_str(), keep, now).await?;
         let updated = Action::UserUpdatedPassword;
-        service.audit(&transaction, origin, &actor, updated, None).await?;
+        service
+            .audit(&transaction, origin, &actor, updated, None)
+            .await?;
     }
     if let Some(data) = &update.data {
         let mut metadata = user.user_metadata.clone();
@@ -241,10 +250,13 @@ async fn apply(
             // Much like a signup: there is no address yet that could be lost.
             accounts::change_email(&transaction, &current, email, now).await?;
         } else {
-            letters = request_change(service, &transaction, origin, &current, update, email).await?;
+            letters =
+                request_change(service, &transaction, origin, &current, update, email).await?;
         }
     }
-    service.audit(&transaction, origin, &actor, Action::UserModified, None).await?;
+    service
+        .audit(&transaction, origin, &actor, Action::UserModified, None)
+        .await?;
     let user = users::find(&transaction, user.id).await?.ok_or_else(gone)?;
     transaction.commit().await?;
     Ok((user, letters))
@@ -275,5 +287,7 @@ async fn request_change(
         flow_states::insert(session, kind, kind, challenge, user_id, service.now()).await?;
     }
     let is_pkce = update.challenge.is_some();
-    Ok(service.email_change(session, origin, user, email, is_pkce).await?)
+    Ok(service
+        .email_change(session, origin, user, email, is_pkce)
+        .await?)
 }

@@ -152,7 +152,9 @@ pub(crate) async fn list(
 ) -> Result<(Vec<Record>, i64), Error> {
     let pattern = format!(
         "%{}%",
-        text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
+        text.replace('\\', "\\\\")
+            .replace('%', "\\%")
+            .replace('_', "\\_")
     );
     let condition = "instance_id = $1 and (cardinality($2::text[]) = 0 or exists (
         select from unnest($2::text[]) as name where payload ->> name ilike $3))";

@@ -145,7 +145,10 @@ pub(crate) async fn delete(session: &Session, id: Uuid) -> Result<(), Error> {
 
 pub(crate) async fn delete_of_user(session: &Session, user_id: Uuid) -> Result<(), Error> {
     session
-        .execute_cached("delete from auth.mfa_factors where user_id = $1", &[&user_id])
+        .execute_cached(
+            "delete from auth.mfa_factors where user_id = $1",
+            &[&user_id],
+        )
         .await
         .map(drop)
 }

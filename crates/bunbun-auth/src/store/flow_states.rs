@@ -1,7 +1,7 @@
 //! `auth.flow_state`: flows of PKCE between their beginning and the exchange of their code.
 
 use bunbun_postgres::{Error, Session, tokio_postgres::Row};
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use crate::token::pkce::Challenge;
@@ -44,7 +44,7 @@ fn read(row: &Row) -> Result<FlowState, Error> {
     })
 }
 
-/// Begins a flow and gives its id.
+/// Begins a flow and gives its id. Some of those that nobody finished within a day go with it.
 pub(crate) async fn insert(
     session: &Session,
     provider_type: &str,
@@ -56,7 +56,13 @@ pub(crate) async fn insert(
     let id = Uuid::new_v4();
     session
         .execute_cached(
-            "insert into auth.flow_state (
+            "with stale as (
+               delete from auth.flow_state where id in (
+                 select id from auth.flow_state where created_at < $9
+                 order by created_at limit 20 for update skip locked
+               )
+             )
+             insert into auth.flow_state (
                id, user_id, auth_code, code_challenge_method, code_challenge, provider_type,
                authentication_method, created_at, updated_at
              ) values ($1, $2, $3, $4::text::auth.code_challenge_method, $5, $6, $7, $8, $8)",
@@ -69,6 +75,7 @@ pub(crate) async fn insert(
                 &provider_type,
                 &authentication_method,
                 &now,
+                &(now - Duration::days(1)),
             ],
         )
         .await?;
@@ -139,11 +146,4 @@ pub(crate) async fn delete(session: &Session, id: Uuid) -> Result<bool, Error> {
         .execute_cached("delete from auth.flow_state where id = $1", &[&id])
         .await?;
     Ok(deleted == 1)
-}
-
-/// Removes flows that nobody finished.
-pub(crate) async fn delete_before(session: &Session, at: OffsetDateTime) -> Result<u64, Error> {
-    session
-        .execute_cached("delete from auth.flow_state where created_at < $1", &[&at])
-        .await
 }

@@ -214,9 +214,7 @@ pub(crate) async fn refresh(
         refresh_sql!("auth")
     };
     match call(session, sql, refresh, now).await {
-        Err(error)
-            if is_adopted && error.sqlstate() == Some(&SqlState::UNDEFINED_FUNCTION) =>
-        {
+        Err(error) if is_adopted && error.sqlstate() == Some(&SqlState::UNDEFINED_FUNCTION) => {
             let function = REFRESH_FUNCTION
                 .replace("auth.bunbun_refresh_token", "pg_temp.bunbun_refresh_token");
             session.batch_execute(&function).await?;

@@ -10,11 +10,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{
-    INSTANCE, Object,
-    factors::Factor,
-    identities::Identity,
-};
+use super::{INSTANCE, Object, factors::Factor, identities::Identity};
 use crate::timestamp::Timestamp;
 
 /// A user with identities and factors.
@@ -88,8 +84,9 @@ impl User {
     /// Reads the columns that begin at `at`.
     pub(crate) fn read(row: &Row, at: usize) -> Result<Self, Error> {
         let text = |index: usize| -> Result<Option<String>, Error> { Ok(row.try_get(at + index)?) };
-        let moment =
-            |index: usize| -> Result<Option<OffsetDateTime>, Error> { Ok(row.try_get(at + index)?) };
+        let moment = |index: usize| -> Result<Option<OffsetDateTime>, Error> {
+            Ok(row.try_get(at + index)?)
+        };
         let object = |index: usize| -> Result<Object, Error> {
             let value: Option<Json<Value>> = row.try_get(at + index)?;
             Ok(match value {
@@ -257,7 +254,11 @@ pub(crate) async fn insert(
 pub(crate) async fn find(session: &Session, id: Uuid) -> Result<Option<User>, Error> {
     one(
         session,
-        concat!("select ", user_columns!(), " from auth.users u where u.id = $1"),
+        concat!(
+            "select ",
+            user_columns!(),
+            " from auth.users u where u.id = $1"
+        ),
         &[&id],
     )
     .await
@@ -376,7 +377,10 @@ pub(crate) async fn list(
 ) -> Result<(Vec<User>, i64), Error> {
     let pattern = format!(
         "%{}%",
-        filter.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
+        filter
+            .replace('\\', "\\\\")
+            .replace('%', "\\%")
+            .replace('_', "\\_")
     );
     let direction = if ascending { "asc" } else { "desc" };
     let condition = "u.instance_id = $1 and u.aud = $2 and ($3 = '%%' or u.email ilike $3
@@ -402,7 +406,10 @@ pub(crate) async fn list(
             &[&INSTANCE, &aud, &pattern, &per_page, &offset],
         )
         .await?;
-    let users = rows.iter().map(|row| User::read(row, 0)).collect::<Result<_, _>>()?;
+    let users = rows
+        .iter()
+        .map(|row| User::read(row, 0))
+        .collect::<Result<_, _>>()?;
     Ok((users, count.try_get(0)?))
 }
 

@@ -103,7 +103,10 @@ mod tests {
             (long.as_str(), "md5"),
             (&"ä".repeat(43), "plain"),
         ] {
-            assert!(Challenge::read(challenge, method).is_err(), "{challenge} {method}");
+            assert!(
+                Challenge::read(challenge, method).is_err(),
+                "{challenge} {method}"
+            );
         }
     }
 }

@@ -66,9 +66,8 @@ impl Signer {
                 .is_some_and(|ops| ops.iter().any(|op| op == "sign"));
             let shown = match key["kty"].as_str() {
                 Some("oct") => {
-                    let same = text(key, "k").is_some_and(|k| {
-                        secret::equal(&k, jwt_secret.as_bytes())
-                    });
+                    let same =
+                        text(key, "k").is_some_and(|k| secret::equal(&k, jwt_secret.as_bytes()));
                     if !same {
                         return Err(unsupported);
                     }
@@ -152,7 +151,10 @@ fn encoding_key(key: &Value) -> Option<(Algorithm, EncodingKey)> {
                 .iter()
                 .map(|name| text(key, name))
                 .collect::<Option<Vec<_>>>()?;
-            Some((Algorithm::RS256, EncodingKey::from_rsa_der(&rsa_pkcs1(&numbers))))
+            Some((
+                Algorithm::RS256,
+                EncodingKey::from_rsa_der(&rsa_pkcs1(&numbers)),
+            ))
         }
     }
 }
@@ -248,7 +250,10 @@ mod tests {
         }
         let verifier = Verifier::new(SECRET).with_jwks(&public).unwrap();
         let token = signer.sign(&claims()).unwrap();
-        assert_eq!(verifier.verify(&token).unwrap().subject.as_deref(), Some("x"));
+        assert_eq!(
+            verifier.verify(&token).unwrap().subject.as_deref(),
+            Some("x")
+        );
         let shared = Signer::hs256(SECRET);
         assert!(verifier.verify(&shared.sign(&claims()).unwrap()).is_ok());
         assert_eq!(shared.public_keys(), &json!({ "keys": [] }));
@@ -257,20 +262,33 @@ mod tests {
     #[test]
     fn exactly_one_key_signs() {
         let none = json!({ "keys": [p256("a", &["verify"])] }).to_string();
-        assert_eq!(Signer::from_keys(&none, SECRET).unwrap_err(), KeySetError::Signing(0));
+        assert_eq!(
+            Signer::from_keys(&none, SECRET).unwrap_err(),
+            KeySetError::Signing(0)
+        );
         let two = json!([p256("a", &["sign"]), p256("b", &["sign"])]).to_string();
-        assert_eq!(Signer::from_keys(&two, SECRET).unwrap_err(), KeySetError::Signing(2));
-        let foreign = json!({ "keys": [{ "kty": "oct", "k": "AAAA", "key_ops": ["sign"] }] }).to_string();
+        assert_eq!(
+            Signer::from_keys(&two, SECRET).unwrap_err(),
+            KeySetError::Signing(2)
+        );
+        let foreign =
+            json!({ "keys": [{ "kty": "oct", "k": "AAAA", "key_ops": ["sign"] }] }).to_string();
         assert_eq!(
             Signer::from_keys(&foreign, SECRET).unwrap_err(),
             KeySetError::Unsupported(0)
         );
-        assert_eq!(Signer::from_keys("x", SECRET).unwrap_err(), KeySetError::Malformed);
+        assert_eq!(
+            Signer::from_keys("x", SECRET).unwrap_err(),
+            KeySetError::Malformed
+        );
     }
 
     #[test]
     fn rsa_keys_sign_as_well() {
-        use aws_lc_rs::{encoding::{AsDer as _, Pkcs8V1Der}, rsa::{KeyPair, KeySize}};
+        use aws_lc_rs::{
+            encoding::{AsDer as _, Pkcs8V1Der},
+            rsa::{KeyPair, KeySize},
+        };
         let pair = KeyPair::generate(KeySize::Rsa2048).unwrap();
         let der: Pkcs8V1Der<'_> = pair.as_der().unwrap();
         // The numbers of RSAPrivateKey, which PKCS #8 holds as an octet string at its end.
@@ -294,7 +312,9 @@ mod tests {
                 short if short < 0x80 => (usize::from(short), 1),
                 long => {
                     let count = usize::from(long & 0x7f);
-                    let value = der[1..=count].iter().fold(0, |sum, b| sum << 8 | usize::from(*b));
+                    let value = der[1..=count]
+                        .iter()
+                        .fold(0, |sum, b| sum << 8 | usize::from(*b));
                     (value, count + 1)
                 }
             }

@@ -184,13 +184,13 @@ pub struct ProviderConfig {
     pub name: String,
     /// How it speaks.
     pub kind: ProviderKind,
-    /// The client ids; the first one signs in, the others only occur in id_tokens.
+    /// The client ids; the first one signs in, the others only occur in `id_token`s.
     pub client_ids: Vec<String>,
     /// The client's secret.
     pub secret: SecretString,
     /// Scopes beside the usual ones.
     pub scopes: Vec<String>,
-    /// Whether id_tokens are accepted without a check of their nonce.
+    /// Whether `id_token`s are accepted without a check of their nonce.
     pub skip_nonce_check: bool,
 }
 

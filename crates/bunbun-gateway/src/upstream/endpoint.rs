@@ -70,7 +70,7 @@ impl Endpoint {
     pub(crate) fn take_idle(&self, shard: usize, keepalive: Duration) -> Option<Sender> {
         let mut idle = self.shard(shard).lock();
         while let Some(Idle {
-            sender,
+            mut sender,
             opened,
             since,
         }) = idle.pop()
@@ -96,11 +96,8 @@ impl Endpoint {
         None
     }
 
-    /// Keeps a connection for the next request.
+    /// Keeps a connection for the next request. Whether it is closed is asked when it is taken.
     pub(crate) fn put_idle(&self, shard: usize, sender: Sender) {
-        if sender.is_closed() {
-            return;
-        }
         let mut idle = self.shard(shard).lock();
         if matches!(sender, Sender::Http2(_)) {
             // One connection carries all streams; the one before finishes its own.
@@ -131,7 +128,7 @@ impl Endpoint {
         for shard in &self.idle {
             shard
                 .lock()
-                .retain(|idle| idle.since.elapsed() <= keepalive && !idle.sender.is_closed());
+                .retain_mut(|idle| idle.since.elapsed() <= keepalive && !idle.sender.is_closed());
         }
     }
 

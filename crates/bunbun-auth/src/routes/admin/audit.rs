@@ -34,8 +34,7 @@ pub(super) async fn list_audit(
     };
     let database = service.database(origin.project()).await?;
     let client = database.client().await?;
-    let (records, total) =
-        audit::list(&client, columns, text, page.page, page.per_page).await?;
+    let (records, total) = audit::list(&client, columns, text, page.page, page.per_page).await?;
     let headers = page.headers(&origin, "/admin/audit", total);
     Ok((headers, service::json(&records)?).into_response())
 }

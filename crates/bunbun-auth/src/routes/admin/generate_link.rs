@@ -72,19 +72,49 @@ pub(super) async fn create_link(
             let (code, hash) = new_code;
             let actor = Actor::user(&user);
             let requested = Action::UserRecoveryRequested;
-            service.audit(&transaction, &origin, &actor, requested, None).await?;
+            service
+                .audit(&transaction, &origin, &actor, requested, None)
+                .await?;
             service.store_recovery(&transaction, &user, &hash).await?;
-            let kind = if text(&body.r#type) == "recovery" { "recovery" } else { "magiclink" };
-            Link { user, code, hash, verification_type: kind, link_type: kind }
+            let kind = if text(&body.r#type) == "recovery" {
+                "recovery"
+            } else {
+                "magiclink"
+            };
+            Link {
+                user,
+                code,
+                hash,
+                verification_type: kind,
+                link_type: kind,
+            }
         }
         ("signup" | "magiclink", _) => {
             if text(&body.r#type) == "signup" && password_hash.is_none() {
                 return Err(AuthError::invalid("Signup requires a valid password"));
             }
-            signup(service, &transaction, &origin, &body, &email, password_hash, new_code).await?
+            signup(
+                service,
+                &transaction,
+                &origin,
+                &body,
+                &email,
+                password_hash,
+                new_code,
+            )
+            .await?
         }
         ("invite", _) => {
-            invite(service, &transaction, &origin, &admin, &body, &email, new_code).await?
+            invite(
+                service,
+                &transaction,
+                &origin,
+                &admin,
+                &body,
+                &email,
+                new_code,
+            )
+            .await?
         }
         ("email_change_current" | "email_change_new", Some(user)) => {
             email_change(service, &transaction, &body, user, new_code).await?
@@ -106,7 +136,12 @@ pub(super) async fn create_link(
         .await?
         .ok_or_else(|| AuthError::internal("Database error loading user", "the user is gone"))?;
     transaction.commit().await?;
-    let mut answer = serde_json::to_value(&user)
+    answer(service, &user, &link, redirect_to)
+}
+
+/// The user with the link beside them.
+fn answer(service: &Inner, user: &User, link: &Link, redirect_to: &str) -> Result<Response> {
+    let mut answer = serde_json::to_value(user)
         .map_err(|error| AuthError::internal("The answer could not be written", error))?;
     let extra = json!({
         "action_link": service.action_link(&link.hash, link.link_type, redirect_to),
@@ -131,7 +166,9 @@ async fn signup(
     (code, hash): (String, String),
 ) -> Result<Link> {
     let data = body.data.clone().unwrap_or_default();
-    let user = service.unconfirmed(session, origin, email, &data, password_hash).await?;
+    let user = service
+        .unconfirmed(session, origin, email, &data, password_hash)
+        .await?;
     let mut metadata = user.user_metadata.clone();
     merge(&mut metadata, &data);
     check_metadata(&user.app_metadata, &metadata)?;
@@ -139,7 +176,9 @@ async fn signup(
         .set("raw_user_meta_data", SqlJson(Value::Object(metadata)))
         .save(session, user.id, service.now())
         .await?;
-    service.store_confirmation(session, &user, &hash, false).await?;
+    service
+        .store_confirmation(session, &user, &hash, false)
+        .await?;
     Ok(Link {
         user,
         code,
@@ -159,11 +198,17 @@ async fn invite(
     (code, hash): (String, String),
 ) -> Result<Link> {
     let data = body.data.clone().unwrap_or_default();
-    let user = service.unconfirmed(session, origin, email, &data, None).await?;
+    let user = service
+        .unconfirmed(session, origin, email, &data, None)
+        .await?;
     let traits = Some(json!({ "user_id": user.id, "user_email": email }));
     let actor = admin.actor();
-    service.audit(session, origin, &actor, Action::UserInvited, traits).await?;
-    service.store_confirmation(session, &user, &hash, true).await?;
+    service
+        .audit(session, origin, &actor, Action::UserInvited, traits)
+        .await?;
+    service
+        .store_confirmation(session, &user, &hash, true)
+        .await?;
     Ok(Link {
         user,
         code,
@@ -187,7 +232,10 @@ async fn email_change(
         ));
     }
     let new_email = email_address::validate(text(&body.new_email))?;
-    if users::find_duplicate(session, &new_email, &user.aud, Some(user.id)).await?.is_some() {
+    if users::find_duplicate(session, &new_email, &user.aud, Some(user.id))
+        .await?
+        .is_some()
+    {
         return Err(AuthError::unprocessable(
             Code::EmailExists,
             "A user with this email address has already been registered",
@@ -197,11 +245,23 @@ async fn email_change(
     let (column, kind, hash, relates_to, name) = if is_current {
         let column = "email_change_token_current";
         let kind = Kind::EmailChangeCurrent;
-        (column, kind, current_hash, user.email().to_owned(), "email_change_current")
+        (
+            column,
+            kind,
+            current_hash,
+            user.email().to_owned(),
+            "email_change_current",
+        )
     } else {
         let hash = otp::hash(&new_email, &code);
         let kind = Kind::EmailChangeNew;
-        ("email_change_token_new", kind, hash, new_email.clone(), "email_change_new")
+        (
+            "email_change_token_new",
+            kind,
+            hash,
+            new_email.clone(),
+            "email_change_new",
+        )
     };
     Changes::default()
         .set("email_change", new_email)

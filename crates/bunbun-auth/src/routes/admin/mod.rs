@@ -38,9 +38,7 @@ impl Page {
         let number = |name, default| match origin.query(name) {
             "" => Ok(default),
             text => text.parse::<u32>().map(i64::from).map_err(|_| {
-                AuthError::invalid(format!(
-                    "Bad Pagination Parameters: {name} is not a number"
-                ))
+                AuthError::invalid(format!("Bad Pagination Parameters: {name} is not a number"))
             }),
         };
         let per_page = number("per_page", 50)?;

@@ -46,7 +46,15 @@ pub(super) async fn create_challenge(
     challenges::insert(&transaction, id, factor.id, origin.ip(), now).await?;
     let actor = Actor::user(&signed_in.user);
     let traits = Some(json!({ "factor_id": factor.id, "factor_status": factor.status }));
-    service.audit(&transaction, &origin, &actor, Action::ChallengeCreated, traits).await?;
+    service
+        .audit(
+            &transaction,
+            &origin,
+            &actor,
+            Action::ChallengeCreated,
+            traits,
+        )
+        .await?;
     transaction.commit().await?;
     service::json(&json!({
         "id": id,

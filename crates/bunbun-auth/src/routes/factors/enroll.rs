@@ -47,9 +47,15 @@ pub(super) async fn create_factor(
     let mut client = database.client().await?;
     let transaction = client.transaction().await?;
     factors::delete_abandoned(&transaction, signed_in.user.id, now - ABANDONED).await?;
-    let gone =
-        || AuthError::forbidden(Code::UserNotFound, "User from sub claim in JWT does not exist");
-    let user = users::lock(&transaction, signed_in.user.id).await?.ok_or_else(gone)?;
+    let gone = || {
+        AuthError::forbidden(
+            Code::UserNotFound,
+            "User from sub claim in JWT does not exist",
+        )
+    };
+    let user = users::lock(&transaction, signed_in.user.id)
+        .await?
+        .ok_or_else(gone)?;
     check_user(service, &user, name, signed_in.is_aal2())?;
     let site = service.config.site_url.host_str().unwrap_or_default();
     let issuer = match text(&body.issuer) {
@@ -73,7 +79,15 @@ pub(super) async fn create_factor(
         })?;
     let actor = Actor::user(&user);
     let traits = Some(json!({ "factor_id": id, "factor_type": "totp" }));
-    service.audit(&transaction, &origin, &actor, Action::FactorInProgress, traits).await?;
+    service
+        .audit(
+            &transaction,
+            &origin,
+            &actor,
+            Action::FactorInProgress,
+            traits,
+        )
+        .await?;
     transaction.commit().await?;
     service::json(&json!({
         "id": id,

@@ -28,8 +28,14 @@ pub(super) fn router() -> Router<AuthService> {
     Router::new()
         .route("/factors", post(enroll::create_factor))
         .route("/factors/{factor_id}", delete(delete_factor))
-        .route("/factors/{factor_id}/challenge", post(challenge::create_challenge))
-        .route("/factors/{factor_id}/verify", post(verify::create_verification))
+        .route(
+            "/factors/{factor_id}/challenge",
+            post(challenge::create_challenge),
+        )
+        .route(
+            "/factors/{factor_id}/verify",
+            post(verify::create_verification),
+        )
 }
 
 /// A factor of this user.
@@ -37,9 +43,9 @@ pub(super) fn router() -> Router<AuthService> {
 /// # Errors
 /// 404 `mfa_factor_not_found`, also for factors of others.
 pub(super) fn owned<'u>(user: &'u User, id: &str) -> Result<&'u Factor> {
-    let id: Uuid = id.parse().map_err(|_| {
-        AuthError::not_found(Code::ValidationFailed, "factor_id must be an UUID")
-    })?;
+    let id: Uuid = id
+        .parse()
+        .map_err(|_| AuthError::not_found(Code::ValidationFailed, "factor_id must be an UUID"))?;
     user.factors
         .iter()
         .find(|factor| factor.id == id)
@@ -72,7 +78,9 @@ async fn delete_factor(
     });
     let actor = Actor::user(&signed_in.user);
     let unenrolled = Action::FactorUnenrolled;
-    service.audit(&transaction, &origin, &actor, unenrolled, Some(traits)).await?;
+    service
+        .audit(&transaction, &origin, &actor, unenrolled, Some(traits))
+        .await?;
     transaction.commit().await?;
     service::json(&json!({ "id": factor.id }))
 }

@@ -96,7 +96,9 @@ pub(super) async fn create_verification(
         "factor_id": factor.id, "challenge_id": challenge_id, "factor_type": "totp",
     });
     let attempted = Action::VerificationAttempted;
-    service.audit(&transaction, &origin, &actor, attempted, Some(traits)).await?;
+    service
+        .audit(&transaction, &origin, &actor, attempted, Some(traits))
+        .await?;
     sessions::raise(&transaction, session_id, user_id, factor.id, "totp", now).await?;
     let token = Chain::first();
     let stored = refresh::stored(&token, database.storage);

@@ -50,7 +50,9 @@ pub(super) async fn grant(
     let database = service.database(origin.project()).await?;
     let mut client = database.client().await?;
     let transaction = client.transaction().await?;
-    let account = service.account_of(&transaction, origin, provider.name(), &profile).await?;
+    let account = service
+        .account_of(&transaction, origin, provider.name(), &profile)
+        .await?;
     match account {
         External::User(user) => {
             let session = service
@@ -61,7 +63,9 @@ pub(super) async fn grant(
         }
         External::Unverified(letter, error) => {
             transaction.commit().await?;
-            service.post(letter.into_iter().collect(), room).await;
+            service
+                .post(letter.into_iter().map(|letter| *letter).collect(), room)
+                .await;
             Err(error)
         }
     }

@@ -82,12 +82,14 @@ pub(super) async fn grant(
     let transaction = client.transaction().await?;
     let actor = Actor::user(&user);
     let traits = provider_trait("email");
-    service.audit(&transaction, origin, &actor, Action::Login, traits).await?;
+    service
+        .audit(&transaction, origin, &actor, Action::Login, traits)
+        .await?;
     let mut session = service
         .begin_session(&database, &transaction, origin, user, "password")
         .await?;
     transaction.commit().await?;
-    session.weak_password = weak
-        .map(|error| json!({ "message": error.message(), "reasons": error.reasons() }));
+    session.weak_password =
+        weak.map(|error| json!({ "message": error.message(), "reasons": error.reasons() }));
     Ok(session)
 }

@@ -63,13 +63,17 @@ pub(super) async fn grant(
     if !flow_states::delete(&transaction, flow.id).await? {
         return Err(unknown());
     }
-    let user = users::find(&transaction, user_id).await?.ok_or_else(unknown)?;
+    let user = users::find(&transaction, user_id)
+        .await?
+        .ok_or_else(unknown)?;
     if user.is_banned(service.now()) {
         return Err(AuthError::forbidden(Code::UserBanned, "User is banned"));
     }
     let actor = Actor::user(&user);
     let traits = Some(json!({ "provider_type": flow.provider_type }));
-    service.audit(&transaction, origin, &actor, Action::Login, traits).await?;
+    service
+        .audit(&transaction, origin, &actor, Action::Login, traits)
+        .await?;
     let method = &flow.authentication_method;
     let mut session = service
         .begin_session(&database, &transaction, origin, user, method)

@@ -29,7 +29,10 @@ pub(super) async fn grant(
 ) -> Result<TokenResponse> {
     let token = text(&body.refresh_token);
     if token.is_empty() {
-        return Err(AuthError::oauth("invalid_request", "refresh_token required"));
+        return Err(AuthError::oauth(
+            "invalid_request",
+            "refresh_token required",
+        ));
     }
     if !refresh::is_well_formed(token) {
         return Err(refused(Outcome::NotFound));
@@ -61,8 +64,16 @@ pub(super) async fn grant(
     }
     // The hook's own time limit needs a transaction.
     let transaction = client.transaction().await?;
-    let answer =
-        finish(service, &database, &transaction, origin, token, child, refreshed).await?;
+    let answer = finish(
+        service,
+        &database,
+        &transaction,
+        origin,
+        token,
+        child,
+        refreshed,
+    )
+    .await?;
     transaction.commit().await?;
     Ok(answer)
 }
@@ -107,7 +118,9 @@ async fn finish(
         methods: &user_session.methods,
         method: "token_refresh",
     };
-    service.respond(session, origin, user, current, &basis).await
+    service
+        .respond(session, origin, user, current, &basis)
+        .await
 }
 
 fn refused(outcome: Outcome) -> AuthError {

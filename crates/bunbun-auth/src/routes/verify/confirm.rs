@@ -111,7 +111,9 @@ pub(super) async fn confirm(
     let actor = Actor::user(&user);
     match purpose {
         Purpose::Signup | Purpose::Invite | Purpose::Email => {
-            service.audit(session, origin, &actor, Action::UserSignedUp, None).await?;
+            service
+                .audit(session, origin, &actor, Action::UserSignedUp, None)
+                .await?;
             accounts::confirm_email(session, &user, now).await?;
         }
         Purpose::Recovery | Purpose::MagicLink => {
@@ -133,11 +135,15 @@ pub(super) async fn confirm(
                 return Ok(Confirmed::Half);
             }
             change_email(session, &user, now).await?;
-            service.audit(session, origin, &actor, Action::UserModified, None).await?;
+            service
+                .audit(session, origin, &actor, Action::UserModified, None)
+                .await?;
         }
     }
     identities::sync_providers(session, user.id).await?;
-    let user = users::find(session, user.id).await?.ok_or_else(invalid_link)?;
+    let user = users::find(session, user.id)
+        .await?
+        .ok_or_else(invalid_link)?;
     Ok(Confirmed::Done(Box::new(user), purpose))
 }
 
@@ -150,13 +156,14 @@ async fn by_link(
     let found = one_time_tokens::find(session, hash, purpose.kinds()).await?;
     let (user_id, _) = found.ok_or_else(invalid_link)?;
     // Only one of two uses at the same moment finds the token still there.
-    let user = users::lock(session, user_id).await?.ok_or_else(invalid_link)?;
+    let user = users::lock(session, user_id)
+        .await?
+        .ok_or_else(invalid_link)?;
     let found = one_time_tokens::find(session, hash, purpose.kinds()).await?;
     let (_, kind) = found.ok_or_else(invalid_link)?;
     refuse_banned(&user, service.now())?;
-    let is_expired = sent_at(&user, kind).is_none_or(|sent_at| {
-        otp::is_expired(sent_at, service.now(), service.config.otp_expiry)
-    });
+    let is_expired = sent_at(&user, kind)
+        .is_none_or(|sent_at| otp::is_expired(sent_at, service.now(), service.config.otp_expiry));
     if is_expired {
         return Err(invalid_link());
     }

@@ -38,12 +38,18 @@ pub(super) async fn get_verify(
     let service = &*service.0;
     service.limits.request(What::Verify, origin.ip())?;
     let (kind, token) = (origin.query("type"), origin.query("token"));
-    let token = if token.is_empty() { origin.query("token_hash") } else { token };
+    let token = if token.is_empty() {
+        origin.query("token_hash")
+    } else {
+        token
+    };
     if kind.is_empty() {
         return Err(AuthError::invalid("Verify requires a verification type"));
     }
     if token.is_empty() {
-        return Err(AuthError::invalid("Verify requires a token or a token hash"));
+        return Err(AuthError::invalid(
+            "Verify requires a token or a token hash",
+        ));
     }
     let is_pkce = token.starts_with(PKCE_PREFIX);
     let target = service.redirects.choose(origin.redirect_candidates());
@@ -72,7 +78,9 @@ async fn follow(
     let database = service.database(origin.project()).await?;
     let mut client = database.client().await?;
     let transaction = client.transaction().await?;
-    let proof = Proof::Link { hash: token.to_owned() };
+    let proof = Proof::Link {
+        hash: token.to_owned(),
+    };
     let confirmed = confirm::confirm(service, &transaction, origin, purpose, &proof).await?;
     let Confirmed::Done(user, purpose) = confirmed else {
         transaction.commit().await?;
@@ -185,9 +193,8 @@ fn proof(service: &Inner, body: &VerifyRequest) -> Result<Proof> {
     let address = if email.is_empty() {
         email_address::validate_phone(phone)?
     } else {
-        email_address::validate(email).map_err(|_| {
-            AuthError::unprocessable(Code::ValidationFailed, "Invalid email format")
-        })?
+        email_address::validate(email)
+            .map_err(|_| AuthError::unprocessable(Code::ValidationFailed, "Invalid email format"))?
     };
     // Six digits are few: an address has so many guesses and no more, from wherever they come.
     service.limits.guess(&format!("code {address}"))?;

@@ -34,7 +34,10 @@ pub(super) async fn create_user(
     let mut client = database.client().await?;
     let transaction = client.transaction().await?;
     refuse_duplicates(&transaction, &new).await?;
-    service.insert_user(&transaction, &origin, &new).await.map_err(conflict)?;
+    service
+        .insert_user(&transaction, &origin, &new)
+        .await
+        .map_err(conflict)?;
     if let Some(email) = &new.email {
         identities::upsert_email(&transaction, new.id, email, false, now).await?;
     }
@@ -55,7 +58,9 @@ pub(super) async fn create_user(
     }
     changes.save(&transaction, user.id, now).await?;
     let (actor, traits) = (admin.actor(), traits(&user));
-    service.audit(&transaction, &origin, &actor, Action::UserSignedUp, traits).await?;
+    service
+        .audit(&transaction, &origin, &actor, Action::UserSignedUp, traits)
+        .await?;
     let user = reload(&transaction, new.id).await?;
     transaction.commit().await?;
     service::json(&user)
@@ -115,7 +120,9 @@ fn id(given: &str) -> Result<Uuid> {
 
 pub(super) fn bounded(given: &str, default: &str) -> Result<String> {
     if given.len() > 63 {
-        return Err(AuthError::invalid("aud and role must not be longer than 63 bytes"));
+        return Err(AuthError::invalid(
+            "aud and role must not be longer than 63 bytes",
+        ));
     }
     Ok(if given.is_empty() { default } else { given }.to_owned())
 }
@@ -149,12 +156,16 @@ async fn password(service: &Inner, body: &UserRequest) -> Result<Option<String>>
 
 async fn refuse_duplicates(session: &Session, new: &NewUser) -> Result<()> {
     if let Some(email) = &new.email
-        && users::find_duplicate(session, email, &new.aud, None).await?.is_some()
+        && users::find_duplicate(session, email, &new.aud, None)
+            .await?
+            .is_some()
     {
         return Err(email_exists());
     }
     if let Some(phone) = &new.phone
-        && users::find_by_phone(session, phone, &new.aud).await?.is_some()
+        && users::find_by_phone(session, phone, &new.aud)
+            .await?
+            .is_some()
     {
         return Err(phone_exists());
     }

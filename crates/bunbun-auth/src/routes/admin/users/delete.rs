@@ -46,7 +46,9 @@ pub(super) async fn delete_user(
     let transaction = client.transaction().await?;
     let user = find(&transaction, &user_id).await?;
     let (actor, traits) = (admin.actor(), traits(&user));
-    service.audit(&transaction, &origin, &actor, Action::UserDeleted, traits).await?;
+    service
+        .audit(&transaction, &origin, &actor, Action::UserDeleted, traits)
+        .await?;
     if body.should_soft_delete != Some(true) {
         users::delete(&transaction, user.id).await?;
     } else if user.deleted_at.is_none() {
@@ -67,7 +69,10 @@ async fn soft_delete(
         BASE64_URL_SAFE_NO_PAD.encode(digest)
     };
     let email = user.email.as_deref().map(hidden);
-    let phone = user.phone.as_deref().map(|phone| hidden(phone)[..15].to_owned());
+    let phone = user
+        .phone
+        .as_deref()
+        .map(|phone| hidden(phone)[..15].to_owned());
     let none: Option<OffsetDateTime> = None;
     Changes::default()
         .set("email", email)
@@ -82,8 +87,14 @@ async fn soft_delete(
         .set("phone_change_token", "")
         .set("reauthentication_token", "")
         .set("email_change_sent_at", none)
-        .set("raw_user_meta_data", SqlJson(Value::Object(serde_json::Map::new())))
-        .set("raw_app_meta_data", SqlJson(Value::Object(serde_json::Map::new())))
+        .set(
+            "raw_user_meta_data",
+            SqlJson(Value::Object(serde_json::Map::new())),
+        )
+        .set(
+            "raw_app_meta_data",
+            SqlJson(Value::Object(serde_json::Map::new())),
+        )
         .set("deleted_at", now)
         .save(session, user.id, now)
         .await?;

@@ -68,7 +68,9 @@ async fn update_factor(
     }
     let traits = Some(json!({ "user_id": user.id, "factor_id": factor.id }));
     let actor = admin.actor();
-    service.audit(&transaction, &origin, &actor, Action::FactorUpdated, traits).await?;
+    service
+        .audit(&transaction, &origin, &actor, Action::FactorUpdated, traits)
+        .await?;
     let user = find(&transaction, &user_id).await?;
     transaction.commit().await?;
     service::json(owned(&user, &factor_id)?)
@@ -89,7 +91,9 @@ async fn delete_factor(
     let factor = owned(&user, &factor_id)?;
     let traits = Some(json!({ "user_id": user.id, "factor_id": factor.id }));
     let actor = Actor::user(&user);
-    service.audit(&transaction, &origin, &actor, Action::FactorDeleted, traits).await?;
+    service
+        .audit(&transaction, &origin, &actor, Action::FactorDeleted, traits)
+        .await?;
     factors::delete(&transaction, factor.id).await?;
     transaction.commit().await?;
     service::json(factor)

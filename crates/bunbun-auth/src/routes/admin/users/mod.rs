@@ -101,9 +101,9 @@ async fn get_user(
 /// # Errors
 /// 404 `user_not_found`.
 async fn find(session: &Session, user_id: &str) -> Result<User> {
-    let id: Uuid = user_id.parse().map_err(|_| {
-        AuthError::not_found(Code::ValidationFailed, "user_id must be an UUID")
-    })?;
+    let id: Uuid = user_id
+        .parse()
+        .map_err(|_| AuthError::not_found(Code::ValidationFailed, "user_id must be an UUID"))?;
     users::find(session, id)
         .await?
         .ok_or_else(|| AuthError::not_found(Code::UserNotFound, "User not found"))
@@ -125,9 +125,7 @@ fn ban_seconds(text: &str) -> Result<Option<f64>> {
         return Ok(Some(0.0));
     }
     let invalid = || {
-        AuthError::invalid(
-            "invalid format for ban duration: write for example 24h, 1h30m or none",
-        )
+        AuthError::invalid("invalid format for ban duration: write for example 24h, 1h30m or none")
     };
     let mut rest = text;
     let mut seconds = 0.0;
@@ -170,7 +168,16 @@ mod tests {
         assert_eq!(ban_seconds("1h30m").unwrap(), Some(5_400.0));
         assert_eq!(ban_seconds("876000h").unwrap(), Some(876_000.0 * 3_600.0));
         assert_eq!(ban_seconds("1.5s").unwrap(), Some(1.5));
-        for bad in ["24", "h", "-1h", "1d", "1h x", "9e9h", "99999999999999h", "1..5h"] {
+        for bad in [
+            "24",
+            "h",
+            "-1h",
+            "1d",
+            "1h x",
+            "9e9h",
+            "99999999999999h",
+            "1..5h",
+        ] {
             assert!(ban_seconds(bad).is_err(), "{bad}");
         }
     }

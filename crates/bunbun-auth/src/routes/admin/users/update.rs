@@ -39,9 +39,10 @@ pub(super) async fn update_user(
     let wanted = Wanted::read(&body)?;
     let hash = match (text(&body.password), text(&body.password_hash)) {
         ("", "") => None,
-        ("", hash) => Some(Hash::parse(hash).ok_or_else(|| {
-            AuthError::invalid("password_hash is of an unknown form")
-        })?),
+        ("", hash) => Some(
+            Hash::parse(hash)
+                .ok_or_else(|| AuthError::invalid("password_hash is of an unknown form"))?,
+        ),
         (password, _) => {
             service.password_rules.check(password)?;
             Some(service.passwords.hash(password).await?)
@@ -57,7 +58,9 @@ pub(super) async fn update_user(
     }
     apply(&transaction, &user, &body, &wanted, now).await?;
     let (actor, traits) = (admin.actor(), traits(&user));
-    service.audit(&transaction, &origin, &actor, Action::UserModified, traits).await?;
+    service
+        .audit(&transaction, &origin, &actor, Action::UserModified, traits)
+        .await?;
     let user = find(&transaction, &user_id).await?;
     transaction.commit().await?;
     service::json(&user)
