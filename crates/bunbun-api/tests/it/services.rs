@@ -77,7 +77,7 @@ impl Stack {
             Some(pool(database.url())),
         ));
         let embedded = [
-            ("auth", auth(databases.clone()).embedded()),
+            ("auth", auth(Arc::clone(&databases)).embedded()),
             ("storage", storage(databases, &folder).embedded()),
         ];
         let slots = slots(|name| {

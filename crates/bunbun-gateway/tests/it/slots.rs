@@ -60,7 +60,7 @@ fn echo() -> Filling {
         let shard = request.extensions().get::<Shard>().copied();
         let target = request.uri().to_string();
         let body = request.into_body().collect().await;
-        let body = body.map(|body| body.to_bytes());
+        let body = body.map(http_body_util::Collected::to_bytes);
         let mut response = Response::new(body::full(body.unwrap_or_default()));
         let shard = shard.map_or(0, |shard| shard.0);
         let headers = response.headers_mut();

@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::{openapi::{OwnerRefusals, ThingRefusals}, state::ApiState};
+use crate::{
+    openapi::{OwnerRefusals, ThingRefusals},
+    state::ApiState,
+};
 
 /// The mailbox.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
