@@ -64,6 +64,18 @@ impl<F: Fn() -> String + Send + Sync + 'static> MetricsText for F {
     }
 }
 
+/// Shows the mails that `bunbun dev` keeps instead of sending them.
+pub trait DevMailbox: Send + Sync + 'static {
+    /// `{"mails": […]}`, the latest first.
+    fn mails(&self) -> serde_json::Value;
+}
+
+impl<F: Fn() -> serde_json::Value + Send + Sync + 'static> DevMailbox for F {
+    fn mails(&self) -> serde_json::Value {
+        self()
+    }
+}
+
 /// Bounds of what a caller may ask of the database.
 #[derive(Debug, Clone, Copy)]
 pub struct DatabaseLimits {
@@ -110,6 +122,8 @@ pub struct ApiParts {
     pub explain: Arc<dyn Explain>,
     /// Backups; `None` where their place cannot be used.
     pub backups: Option<Backups>,
+    /// The mailbox of `bunbun dev`; `None` elsewhere.
+    pub mailbox: Option<Arc<dyn DevMailbox>>,
     /// Given when the process begins to drain.
     pub shutdown: Shutdown,
 }

@@ -134,6 +134,9 @@ impl Dispatch<'_> {
         request: Request<Incoming>,
     ) -> Result<Dispatched, Refusal> {
         let (mut parts, incoming) = request.into_parts();
+        if let Some(prefix) = &self.route.forwarded_prefix {
+            parts.headers.insert(X_FORWARDED_PREFIX, prefix.clone());
+        }
         self.route.request_rules.apply(&mut parts.headers);
         let progress = (!incoming.is_end_stream()).then(Arc::<Progress>::default);
         let body = self.client_body(incoming, progress.clone())?;

@@ -9,7 +9,9 @@ mod printer;
 mod production;
 mod reload;
 mod server;
+mod services;
 mod sources;
+mod storage;
 mod telemetry;
 
 use std::process::ExitCode;

@@ -3,6 +3,7 @@
 pub mod auth;
 pub mod backups;
 pub mod db;
+pub mod dev;
 pub mod docs;
 pub mod gateway;
 pub mod health;
@@ -31,6 +32,7 @@ pub(crate) fn router() -> OpenApiRouter<Arc<ApiState>> {
         .routes(routes!(livez::get_livez))
         .routes(routes!(readyz::get_readyz))
         .routes(routes!(metrics::get_metrics))
+        .routes(routes!(dev::mailbox::get_mailbox))
         .routes(routes!(openapi::get_openapi))
         .merge(docs::router());
     let paths = &mut router.get_openapi_mut().paths.paths;
