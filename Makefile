@@ -53,8 +53,14 @@ clean-data: ## Delete .bunbun: the data and keys of `make run`
 
 .PHONY: test
 test: ## Install what the tests need and run every test (TEST=name for some)
-	@.ci/need build test
+	@.ci/need build test $(if $(TEST),,compat)
 	cargo test --workspace --locked -- $(TEST)
+	$(if $(TEST),,BUNBUN=$(TARGET_DIR)/debug/bunbun compat/run)
+
+.PHONY: compat
+compat: ## The official clients against BunBun: supabase-js, tus, the AWS SDK, Python (TEST=name for some)
+	@.ci/need build run compat
+	compat/run $(TEST)
 
 .PHONY: check
 check: fmt-check lint doc deny openapi-check ## Everything that CI refuses, except the tests

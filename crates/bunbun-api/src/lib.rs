@@ -3,6 +3,7 @@
 
 pub mod backups;
 mod cached;
+pub mod clients;
 pub mod dashboard;
 pub mod openapi;
 pub mod reference;

@@ -21,7 +21,8 @@ use utoipa::{
     info(
         title = "BunBun API",
         description = "One authenticated API over a project's PostgreSQL and the services around it.\n\n\
-            Owner operations need the project's `service_role` key. Every error has the same \
+            Owner operations need the project's `service_role` key, a user's own the `access_token` \
+            of a session. Every error has the same \
             envelope; `docs/api/errors.md` explains each code.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
@@ -30,9 +31,12 @@ use utoipa::{
     modifiers(&Components),
     tags(
         (name = "db", description = "The project's PostgreSQL: queries, migrations, tables"),
+        (name = "auth", description = "The project's users and their sessions"),
+        (name = "storage", description = "Files in buckets"),
         (name = "backups", description = "Backups of the project's PostgreSQL"),
         (name = "gateway", description = "What the gateway does with requests"),
         (name = "health", description = "Whether BunBun and its services work"),
+        (name = "dev", description = "What only `bunbun dev` has"),
         (name = "docs", description = "This document"),
     ),
 )]
@@ -99,7 +103,13 @@ impl Modify for Components {
             "The same key, where no `Authorization` header is sent",
         );
         components.add_security_scheme("apikey", SecurityScheme::ApiKey(ApiKey::Header(key)));
-        for (name, response) in shared_responses() {
+        let user = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .bearer_format("JWT")
+            .description(Some("The `access_token` of a user's session"))
+            .build();
+        components.add_security_scheme("user", SecurityScheme::Http(user));
+        for (name, response) in shared_responses().into_iter().chain(service_responses()) {
             components
                 .responses
                 .insert(name.to_owned(), response.into());
@@ -170,6 +180,66 @@ fn shared_responses() -> [(&'static str, Response); 11] {
     ]
 }
 
+/// The same for what the services behind the slots refuse.
+fn service_responses() -> [(&'static str, Response); 6] {
+    let retry = "Seconds after which to try again";
+    [
+        (
+            "NotSignedIn",
+            refusal(
+                "Address, password or refresh token are not valid",
+                &[Code::InvalidCredentials, Code::InvalidRefreshToken],
+            )
+            .build(),
+        ),
+        (
+            "NotAdmitted",
+            refusal(
+                "The user may not sign in or up",
+                &[
+                    Code::EmailNotConfirmed,
+                    Code::UserBanned,
+                    Code::SignupDisabled,
+                ],
+            )
+            .build(),
+        ),
+        (
+            "MediaTypeNotAllowed",
+            refusal(
+                "The bucket takes no files of this type",
+                &[Code::MediaTypeNotAllowed],
+            )
+            .build(),
+        ),
+        (
+            "Conditional",
+            refusal(
+                "The object is another one, or has no such range",
+                &[Code::PreconditionFailed, Code::RangeNotSatisfiable],
+            )
+            .build(),
+        ),
+        (
+            "ServiceUnavailable",
+            refusal(
+                "The service behind this is not configured or cannot be reached",
+                &[Code::ServiceUnavailable],
+            )
+            .header("Retry-After", seconds(retry))
+            .build(),
+        ),
+        (
+            "ServiceTimeout",
+            refusal(
+                "The service behind this did not answer in time",
+                &[Code::UpstreamTimeout],
+            )
+            .build(),
+        ),
+    ]
+}
+
 fn seconds(description: &str) -> utoipa::openapi::Header {
     HeaderBuilder::new()
         .schema(Some(ObjectBuilder::new().schema_type(Type::Integer)))
@@ -223,6 +293,29 @@ refusals! {
         "403" => "Forbidden",
         "429" => "RateLimited",
         "500" => "Internal",
+    }
+    /// What an operation for users may answer.
+    UserRefusals {
+        "401" => "Unauthorized",
+        "403" => "Forbidden",
+        "429" => "RateLimited",
+        "500" => "Internal",
+    }
+    /// What an operation that signs in may answer.
+    SignInRefusals { "401" => "NotSignedIn", "403" => "NotAdmitted" }
+    /// What an operation that reads an object may answer.
+    DownloadRefusals {
+        "400" => "InvalidRequest",
+        "412" => "Conditional",
+        "416" => "Conditional",
+    }
+    /// What an operation that writes a file may answer.
+    MediaRefusals { "415" => "MediaTypeNotAllowed" }
+    /// What an operation that needs a service behind a slot may answer.
+    ServiceRefusals {
+        "502" => "Upstream",
+        "503" => "ServiceUnavailable",
+        "504" => "ServiceTimeout",
     }
     /// What an operation with parameters may answer.
     ParameterRefusals { "400" => "InvalidRequest" }

@@ -212,7 +212,14 @@ fn access(security: &Value) -> &'static str {
         {
             "nothing; tells more to the `service_role` key"
         }
-        Some(_) => "the `service_role` key",
+        Some(list) => {
+            let has = |scheme: &str| list.iter().any(|s| s[scheme].is_array());
+            match (has("user"), has("bearer")) {
+                (true, true) => "a user's token, or the `service_role` key",
+                (true, false) => "a user's token",
+                _ => "the `service_role` key",
+            }
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the handlers work with: the seams to the rest of the process.
 
 use std::{
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -10,10 +11,20 @@ use bunbun_databases::postgres::pool::Pool;
 use bunbun_http::{
     ApiError,
     explain::Explain,
-    slots::{SlotMode, SlotProbes},
+    slots::{SlotCall, SlotMode, SlotProbes},
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use url::Url;
+
+use crate::{
+    backups::Backups,
+    cached::Cached,
+    clients::{OnBehalf, auth, storage},
+    routes::health::services::Report,
 };
 
-use crate::{backups::Backups, cached::Cached, routes::health::services::Report};
+/// Most uploads whose file waits on disk for the fields behind it.
+const MAX_SPOOLED: usize = 16;
 
 /// Finds the database of a project.
 pub trait Databases: Send + Sync + 'static {
@@ -53,6 +64,18 @@ impl<F: Fn() -> String + Send + Sync + 'static> MetricsText for F {
     }
 }
 
+/// Shows the mails that `bunbun dev` keeps instead of sending them.
+pub trait DevMailbox: Send + Sync + 'static {
+    /// `{"mails": […]}`, the latest first.
+    fn mails(&self) -> serde_json::Value;
+}
+
+impl<F: Fn() -> serde_json::Value + Send + Sync + 'static> DevMailbox for F {
+    fn mails(&self) -> serde_json::Value {
+        self()
+    }
+}
+
 /// Bounds of what a caller may ask of the database.
 #[derive(Debug, Clone, Copy)]
 pub struct DatabaseLimits {
@@ -83,6 +106,14 @@ pub struct ApiParts {
     pub postgres_mode: SlotMode,
     /// Probes of the service slots.
     pub slots: Arc<dyn SlotProbes>,
+    /// Calls the services behind the slots.
+    pub calls: Arc<dyn SlotCall>,
+    /// URL under which clients reach BunBun; `None`: as the request has it.
+    pub public_url: Option<Url>,
+    /// Largest file of an upload, in bytes.
+    pub file_size_limit: u64,
+    /// Where files of uploads may wait; made when it is needed.
+    pub spool_directory: PathBuf,
     /// The metrics.
     pub metrics: Arc<dyn MetricsText>,
     /// Whether `/metrics` needs no key.
@@ -91,6 +122,8 @@ pub struct ApiParts {
     pub explain: Arc<dyn Explain>,
     /// Backups; `None` where their place cannot be used.
     pub backups: Option<Backups>,
+    /// The mailbox of `bunbun dev`; `None` elsewhere.
+    pub mailbox: Option<Arc<dyn DevMailbox>>,
     /// Given when the process begins to drain.
     pub shutdown: Shutdown,
 }
@@ -105,6 +138,8 @@ pub struct ApiState {
     pub(crate) services: Cached<Report>,
     /// The last look at PostgreSQL for `/readyz`.
     pub(crate) postgres_answers: Cached<bool>,
+    /// Room for files that wait on disk.
+    spool: Arc<Semaphore>,
 }
 
 impl ApiState {
@@ -116,6 +151,44 @@ impl ApiState {
             started: Instant::now(),
             services: Cached::new(Duration::from_secs(5)),
             postgres_answers: Cached::new(Duration::from_secs(1)),
+            spool: Arc::new(Semaphore::new(MAX_SPOOLED)),
+        })
+    }
+
+    /// The auth service, on behalf of a caller.
+    pub(crate) fn auth<'a>(&'a self, behalf: &'a OnBehalf) -> auth::Client<'a> {
+        auth::Client::new(&self.parts.calls, behalf)
+    }
+
+    /// The storage service, on behalf of a caller.
+    pub(crate) fn storage<'a>(&'a self, behalf: &'a OnBehalf) -> storage::Client<'a> {
+        storage::Client::new(&self.parts.calls, behalf)
+    }
+
+    /// URL under which clients reach BunBun, where it is configured.
+    pub(crate) fn public_url(&self) -> Option<&Url> {
+        self.parts.public_url.as_ref()
+    }
+
+    /// Largest file of an upload, in bytes.
+    pub(crate) fn file_size_limit(&self) -> u64 {
+        self.parts.file_size_limit
+    }
+
+    /// Where files of uploads may wait.
+    pub(crate) fn spool_directory(&self) -> &Path {
+        &self.parts.spool_directory
+    }
+
+    /// Room for one more file that waits on disk.
+    ///
+    /// # Errors
+    /// `SERVICE_UNAVAILABLE` where enough wait already.
+    pub(crate) fn room_to_spool(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        Arc::clone(&self.spool).try_acquire_owned().map_err(|_| {
+            let message = "Too many files wait for the fields behind them; send bucket and path \
+                           before the file.";
+            ApiError::new(Code::ServiceUnavailable, message)
         })
     }
 

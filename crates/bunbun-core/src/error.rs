@@ -119,6 +119,36 @@ codes! {
     UpstreamError = "UPSTREAM_ERROR" => Upstream,
     /// A fault of ours; the request id finds it in the log.
     Internal = "INTERNAL" => Internal,
+    /// Address or password is wrong; which one is not told.
+    InvalidCredentials = "INVALID_CREDENTIALS" => Unauthenticated,
+    /// The refresh token is unknown, was used before, or its session has ended: sign in again.
+    InvalidRefreshToken = "INVALID_REFRESH_TOKEN" => Unauthenticated,
+    /// The token's session has ended: sign in again.
+    SessionNotFound = "SESSION_NOT_FOUND" => Unauthenticated,
+    /// The address has to be confirmed first, by the link in the mail.
+    EmailNotConfirmed = "EMAIL_NOT_CONFIRMED" => Forbidden,
+    /// The user is banned.
+    UserBanned = "USER_BANNED" => Forbidden,
+    /// The project lets nobody sign up, or not this way.
+    SignupDisabled = "SIGNUP_DISABLED" => Forbidden,
+    /// There is a user with this address or number already.
+    UserExists = "USER_EXISTS" => Conflict,
+    /// No user with this id.
+    UserNotFound = "USER_NOT_FOUND" => NotFound,
+    /// The password is too weak; `details.reasons` says why.
+    WeakPassword = "WEAK_PASSWORD" => Invalid,
+    /// No bucket of this name, or none that the caller may see.
+    BucketNotFound = "BUCKET_NOT_FOUND" => NotFound,
+    /// No object at this path, or none that the caller may see.
+    ObjectNotFound = "OBJECT_NOT_FOUND" => NotFound,
+    /// There is an object at this path already; `upsert` replaces it.
+    ObjectExists = "OBJECT_EXISTS" => Conflict,
+    /// The bucket does not take files of this type.
+    MediaTypeNotAllowed = "MEDIA_TYPE_NOT_ALLOWED" => Invalid,
+    /// The object has no bytes in the range that was asked for.
+    RangeNotSatisfiable = "RANGE_NOT_SATISFIABLE" => Invalid,
+    /// The object is not in the state that the request's conditions ask for.
+    PreconditionFailed = "PRECONDITION_FAILED" => Invalid,
 }
 
 /// How an error of any crate presents itself at a boundary.

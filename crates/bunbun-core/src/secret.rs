@@ -3,12 +3,11 @@
 use rand::{Rng, TryRngCore, rngs::OsRng};
 pub use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
 
 /// Compares in a time that depends on the lengths only.
 #[must_use]
 pub fn equal(a: &[u8], b: &[u8]) -> bool {
-    a.ct_eq(b).into()
+    aws_lc_rs::constant_time::verify_slices_are_equal(a, b).is_ok()
 }
 
 /// SHA-256, the form in which tokens are stored and looked up.
@@ -26,11 +25,13 @@ pub fn fingerprint(value: &[u8]) -> String {
 /// Lower-case hexadecimal.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble & 0xf)]);
     bytes
         .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
+        .flat_map(|byte| [digit(byte >> 4), digit(*byte)])
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, digit| {
+            text.push(digit);
             text
         })
 }

@@ -114,30 +114,13 @@ impl AccessLog {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
-        let mut waiting = self.shared.waiting.lock();
-        if waiting.bytes.len() > MAX_WAITING {
-            waiting.lost += 1;
-            return;
-        }
-        waiting.set_time(now);
-        let was_empty = waiting.bytes.is_empty();
-        let Waiting { bytes, time, .. } = &mut *waiting;
-        let millis = now.subsec_millis();
+        // Formatted before the lock: the workers share it.
+        let mut text = Vec::with_capacity(512);
         let _ = match self.shared.format {
-            Format::Json => {
-                let _ = write!(
-                    bytes,
-                    "{{\"time\":\"{time}.{millis:03}Z\",\"kind\":\"access\","
-                );
-                let start = bytes.len();
-                let written = serde_json::to_writer(&mut *bytes, line);
-                bytes.remove(start); // the object's own brace
-                written.map_err(std::io::Error::other)
-            }
+            Format::Json => serde_json::to_writer(&mut text, line).map_err(std::io::Error::other),
             Format::Pretty => write!(
-                bytes,
-                "{} {} {} {} {:.1} ms {} B{}{}",
-                &time[11..],
+                text,
+                "{} {} {} {:.1} ms {} B{}{}",
                 line.status,
                 line.method,
                 line.path,
@@ -149,6 +132,30 @@ impl AccessLog {
                     .map_or_else(String::new, |why| format!(" ({why})")),
             ),
         };
+        let mut waiting = self.shared.waiting.lock();
+        if waiting.bytes.len() > MAX_WAITING {
+            waiting.lost += 1;
+            return;
+        }
+        waiting.set_time(now);
+        let was_empty = waiting.bytes.is_empty();
+        let Waiting { bytes, time, .. } = &mut *waiting;
+        let millis = now.subsec_millis();
+        match self.shared.format {
+            Format::Json => {
+                let _ = write!(
+                    bytes,
+                    "{{\"time\":\"{time}.{millis:03}Z\",\"kind\":\"access\","
+                );
+                // Without the object's own brace.
+                bytes.extend_from_slice(text.get(1..).unwrap_or_default());
+            }
+            Format::Pretty => {
+                bytes.extend_from_slice(time.as_bytes().get(11..).unwrap_or_default());
+                bytes.push(b' ');
+                bytes.extend_from_slice(&text);
+            }
+        }
         bytes.push(b'\n');
         drop(waiting);
         if was_empty {

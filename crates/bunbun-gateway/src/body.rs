@@ -1,7 +1,7 @@
 //! The bodies that flow through the data plane: streamed with back-pressure, never held whole.
 
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
     pin::Pin,
     sync::{
         Arc, OnceLock,
@@ -11,13 +11,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bunbun_http::{Body, BoxError, body::BodyTooLarge};
+use bunbun_core::task;
+use bunbun_http::{
+    Body, BoxError,
+    body::{BodyTooLarge, Fault},
+};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Sleep;
 
-use crate::refusal::Refusal;
+use crate::{
+    refusal::Refusal,
+    upstream::{Lease, http1::AnswerBody},
+};
+
+/// Longest wait for the end of a stream whose bytes are all there.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A body, without an allocation where it is empty or there already.
 #[derive(Default)]
@@ -81,7 +91,7 @@ impl HttpBody for EdgeBody {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
-            Self::Socket(body) => body.incoming.size_hint(),
+            Self::Socket(body) => body.source.size_hint(),
             Self::Boxed(body) => body.size_hint(),
         }
     }
@@ -135,15 +145,115 @@ impl Progress {
     }
 }
 
-/// What is told when a body has ended well; used to give a connection back.
-pub trait OnEnd: Send {
-    /// The body's last frame has passed.
-    fn ended(&mut self);
+/// Where a body comes from.
+enum Source {
+    /// From hyper: a client, or an upstream that speaks HTTP/2.
+    Hyper(Incoming),
+    /// From an upstream that speaks HTTP/1.
+    Http1(Box<AnswerBody>),
+    /// From nowhere any more.
+    Ended,
+}
+
+impl Source {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self {
+            Self::Hyper(incoming) => Pin::new(incoming).poll_frame(cx).map_err(Into::into),
+            Self::Http1(body) => body.poll_frame(cx).map_err(Into::into),
+            Self::Ended => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Hyper(incoming) => incoming.is_end_stream(),
+            Self::Http1(body) => body.is_end_stream(),
+            Self::Ended => true,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Hyper(incoming) => incoming.size_hint(),
+            Self::Http1(body) => body.size_hint(),
+            Self::Ended => SizeHint::with_exact(0),
+        }
+    }
+}
+
+/// Waits for the answer to a request, as long as it may take. The clock runs from the last movement
+/// of the request's body: a long upload is not a slow answer.
+pub(crate) async fn answered<F: Future>(
+    answering: F,
+    first_byte_timeout: Duration,
+    progress: Option<&Progress>,
+) -> Option<F::Output> {
+    let Some(progress) = progress else {
+        return tokio::time::timeout(first_byte_timeout, answering)
+            .await
+            .ok();
+    };
+    let mut answering = std::pin::pin!(answering);
+    let mut since = Instant::now();
+    loop {
+        let deadline = since + first_byte_timeout;
+        let wait = tokio::time::timeout_at(deadline.into(), &mut answering).await;
+        if let Ok(output) = wait {
+            return Some(output);
+        }
+        // While the client is the one who is waited for, its own timeout holds.
+        since = if progress.waits_for_client() {
+            Instant::now()
+        } else {
+            since.max(progress.last())
+        };
+        if since + first_byte_timeout <= Instant::now() {
+            return None;
+        }
+    }
+}
+
+/// A body from a service in this process, on its way to another: reports when it moves.
+pub(crate) struct Watched {
+    pub(crate) body: Body,
+    pub(crate) progress: Arc<Progress>,
+}
+
+impl HttpBody for Watched {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
+            self.progress.waiting.store(true, Ordering::Relaxed);
+            return Poll::Pending;
+        };
+        self.progress.note();
+        if let Some(Err(error)) = &frame {
+            let fault = match Fault::of(error) {
+                Fault::TooLarge(_) => Refusal::BodyTooLarge,
+                Fault::BrokeOff => Refusal::BadRequest("the body broke off"),
+            };
+            let _ = self.progress.fault.set(fault);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// A body from a socket, with a limit on its silence and size.
 pub struct SocketBody {
-    incoming: Incoming,
+    source: Source,
     idle_timeout: Duration,
     /// Armed only while the body is silent.
     timer: Option<Pin<Box<Sleep>>>,
@@ -151,21 +261,31 @@ pub struct SocketBody {
     seen: u64,
     without_trailers: bool,
     progress: Option<Arc<Progress>>,
-    on_end: Option<Box<dyn OnEnd>>,
+    /// Given back at the body's end.
+    lease: Option<Lease>,
 }
 
 impl SocketBody {
     /// Limits a body's silence.
     pub fn new(incoming: Incoming, idle_timeout: Duration) -> Self {
+        Self::of(Source::Hyper(incoming), idle_timeout)
+    }
+
+    /// The same for the answer of an HTTP/1 upstream.
+    pub(crate) fn of_answer(body: AnswerBody, idle_timeout: Duration) -> Self {
+        Self::of(Source::Http1(Box::new(body)), idle_timeout)
+    }
+
+    fn of(source: Source, idle_timeout: Duration) -> Self {
         Self {
-            incoming,
+            source,
             idle_timeout,
             timer: None,
             limit: u64::MAX,
             seen: 0,
             without_trailers: false,
             progress: None,
-            on_end: None,
+            lease: None,
         }
     }
 
@@ -191,17 +311,19 @@ impl SocketBody {
         self
     }
 
-    /// Reports when it has ended well.
+    /// Gives the upstream's connection back when the body has ended well.
     #[must_use]
-    pub fn with_on_end(mut self, on_end: Box<dyn OnEnd>) -> Self {
-        self.on_end = Some(on_end);
+    pub(crate) fn with_lease(mut self, lease: Lease) -> Self {
+        self.lease = Some(lease);
         self
     }
 
-    /// Reports the end now.
-    pub fn end(&mut self) {
-        if let Some(mut on_end) = self.on_end.take() {
-            on_end.ended();
+    fn end(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            lease.give_back(match &mut self.source {
+                Source::Hyper(_) | Source::Ended => None,
+                Source::Http1(body) => body.take_connection(),
+            });
         }
     }
 
@@ -225,6 +347,27 @@ impl SocketBody {
     }
 }
 
+/// An HTTP/2 upstream may end its stream in a frame of its own, after the last byte. Whoever is
+/// content with the bytes drops the body before: the stream would be reset, and an upstream ends
+/// connections on which that happens often.
+impl Drop for SocketBody {
+    fn drop(&mut self) {
+        let Source::Hyper(incoming) = &mut self.source else {
+            return;
+        };
+        let is_whole = incoming.size_hint().exact() == Some(0) && !incoming.is_end_stream();
+        if let Some(lease) = self.lease.take().filter(|_| is_whole)
+            && let Source::Hyper(mut incoming) = std::mem::replace(&mut self.source, Source::Ended)
+        {
+            task::spawn_quiet(async move {
+                let _lease = lease;
+                let end = poll_fn(|cx| Pin::new(&mut incoming).poll_frame(cx));
+                let _ = tokio::time::timeout(END_TIMEOUT, end).await;
+            });
+        }
+    }
+}
+
 impl HttpBody for SocketBody {
     type Data = Bytes;
     type Error = BoxError;
@@ -233,7 +376,7 @@ impl HttpBody for SocketBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) else {
+        let Poll::Ready(frame) = self.source.poll_frame(cx) else {
             if let Some(progress) = &self.progress {
                 progress.waiting.store(true, Ordering::Relaxed);
             }
@@ -262,17 +405,17 @@ impl HttpBody for SocketBody {
         if let Some(progress) = &self.progress {
             progress.note();
         }
-        if self.incoming.is_end_stream() {
+        if self.source.is_end_stream() {
             self.end();
         }
         Poll::Ready(Some(Ok(frame)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.source.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        self.source.size_hint()
     }
 }

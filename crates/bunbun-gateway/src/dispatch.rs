@@ -7,11 +7,13 @@ use std::{
 };
 
 use bunbun_core::{config::gateway::RateLimitBy, task};
-use bunbun_http::{RequestContext, body::Embedded};
+use bunbun_http::{Body, RequestContext, body::Embedded, slots::Shard};
 use futures_util::FutureExt as _;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode,
+    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version,
     header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRAILER, TRANSFER_ENCODING, UPGRADE},
+    request::Parts,
+    response,
     uri::PathAndQuery,
 };
 use http_body::Body as _;
@@ -21,13 +23,17 @@ use rand::Rng;
 use tokio::sync::Semaphore;
 
 use crate::{
-    body::{EdgeBody, Progress, SocketBody},
+    body::{self, EdgeBody, Progress, SocketBody},
     headers,
     refusal::Refusal,
     route::{HostRule, Route, Target, X_FORWARDED_PREFIX},
     slot::Filling,
     tunnel,
-    upstream::{Lease, SendOptions, Upstream, replay},
+    upstream::{
+        Lease, SendOptions, Upstream, UpstreamBody,
+        http1::{Answer, Connection},
+        is_idempotent, replay,
+    },
 };
 
 /// Largest body that is held for a retry or a mirror.
@@ -50,6 +56,19 @@ pub(crate) struct Dispatch<'d> {
 pub(crate) struct Upgrade {
     pub(crate) protocol: HeaderValue,
     pub(crate) client: OnUpgrade,
+}
+
+impl Upgrade {
+    /// Whether the upstream changes to one of the protocols that the client asked for.
+    fn is_taken_up<B>(&self, response: &Response<B>) -> bool {
+        let Some(chosen) = response.headers().get(UPGRADE) else {
+            return false;
+        };
+        self.protocol
+            .as_bytes()
+            .split(|byte| *byte == b',')
+            .any(|asked| asked.trim_ascii().eq_ignore_ascii_case(chosen.as_bytes()))
+    }
 }
 
 /// An answer, and how long the service took to begin it.
@@ -119,17 +138,15 @@ impl Dispatch<'_> {
             parts.headers.insert(X_FORWARDED_PREFIX, prefix.clone());
         }
         self.route.request_rules.apply(&mut parts.headers);
-        let body = self.client_body(incoming, None)?;
+        let progress = (!incoming.is_end_stream()).then(Arc::<Progress>::default);
+        let body = self.client_body(incoming, progress.clone())?;
         parts.extensions = http::Extensions::new();
         parts.extensions.insert(self.context);
+        parts.extensions.insert(Shard(self.shard));
         let request = Request::from_parts(parts, body.into_boxed());
         let started = Instant::now();
-        // A panic costs its own request, not the connection with all the others on it.
-        let answering = AssertUnwindSafe(async { service.call(request).await }).catch_unwind();
-        let response = tokio::time::timeout(self.route.first_byte_timeout, answering)
-            .await
-            .map_err(|_| Refusal::UpstreamTimeout)?
-            .map_err(|_| Refusal::Internal)?;
+        let timeout = self.route.first_byte_timeout;
+        let response = call(service, request, timeout, progress.as_deref()).await?;
         let response = response.map(EdgeBody::Boxed);
         Ok(Dispatched {
             response,
@@ -171,7 +188,7 @@ impl Dispatch<'_> {
             .client_body(incoming, progress.clone())
             .map_err(|refusal| (refusal, None))?;
         let body = self
-            .hold_small(body, &parts.headers)
+            .hold_small(body, &parts)
             .await
             .map_err(|refusal| (refusal, None))?;
         let upgrade = self.upgrade.take();
@@ -215,13 +232,17 @@ impl Dispatch<'_> {
             .map_err(|error| (error.refusal, error.cause))?;
         let took = started.elapsed();
         let response = match upgrade {
-            Some(upgrade) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                self.switch(upgrade, response, lease)
+            Some(upgrade)
+                if upgrade.is_taken_up(&response)
+                    && matches!(response.body(), UpstreamBody::Http1(Answer::Upgraded(_))) =>
+            {
+                let (parts, body) = response.into_parts();
+                let UpstreamBody::Http1(Answer::Upgraded(connection)) = body else {
+                    return Err((Refusal::Internal, None));
+                };
+                self.switch(upgrade, parts, connection, lease)
             }
-            _ if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                return Err((Refusal::UpstreamFailed, None));
-            }
-            _ => self.answer(response, lease),
+            _ => answer(response, lease, self.route.idle_timeout).map_err(|r| (r, None))?,
         };
         Ok(Dispatched {
             response,
@@ -229,10 +250,13 @@ impl Dispatch<'_> {
         })
     }
 
-    /// Holds a small body whole where a retry or a mirror may need it again.
-    async fn hold_small(&self, body: EdgeBody, headers: &HeaderMap) -> Result<EdgeBody, Refusal> {
-        let wanted = self.route.retries > 0 || self.route.mirror.is_some();
-        let small = headers.contains_key(CONTENT_LENGTH)
+    /// Holds a small body whole where a retry or a mirror may need it again. An idempotent request
+    /// is sent once more even without configured retries, when a reused connection turns out to be
+    /// closed.
+    async fn hold_small(&self, body: EdgeBody, parts: &Parts) -> Result<EdgeBody, Refusal> {
+        let wanted =
+            self.route.retries > 0 || self.route.mirror.is_some() || is_idempotent(&parts.method);
+        let small = parts.headers.contains_key(CONTENT_LENGTH)
             && body
                 .size_hint()
                 .exact()
@@ -242,7 +266,7 @@ impl Dispatch<'_> {
         }
         match body.collect().await {
             Ok(collected) => Ok(EdgeBody::Full(Some(collected.to_bytes()))),
-            Err(error) if error.is::<crate::body::Stalled>() => Err(Refusal::BodyTimeout),
+            Err(error) if error.is::<body::Stalled>() => Err(Refusal::BodyTimeout),
             Err(_) => Err(Refusal::BadRequest("the body broke off")),
         }
     }
@@ -275,43 +299,20 @@ impl Dispatch<'_> {
         task::spawn_quiet(async move {
             let _permit = permit;
             if let Ok((response, lease)) = mirror.send(copy, &options).await {
-                let body = SocketBody::new(response.into_body(), idle_timeout)
-                    .with_on_end(Box::new(lease));
-                let mut body = EdgeBody::Socket(Box::new(body));
+                let mut body = response.into_body().into_edge(lease, idle_timeout);
                 while let Some(Ok(_)) = body.frame().await {}
             }
         });
-    }
-
-    /// Passes an answer on.
-    fn answer(&self, response: Response<Incoming>, lease: Lease) -> Response<EdgeBody> {
-        let (mut parts, incoming) = response.into_parts();
-        if parts.headers.contains_key(TRANSFER_ENCODING) {
-            // RFC 9112 §6.3: it overrides the length, which must not be passed on.
-            parts.headers.remove(CONTENT_LENGTH);
-        }
-        let trailer = parts.headers.remove(TRAILER);
-        strip_connection_headers(&mut parts.headers);
-        if let Some(trailer) = trailer {
-            parts.headers.insert(TRAILER, trailer);
-        }
-        let body = SocketBody::new(incoming, self.route.idle_timeout);
-        let mut body = body.with_on_end(Box::new(lease));
-        if body.is_end_stream() {
-            body.end();
-            return Response::from_parts(parts, EdgeBody::Empty);
-        }
-        Response::from_parts(parts, EdgeBody::Socket(Box::new(body)))
     }
 
     /// Turns both connections into a tunnel.
     fn switch(
         &self,
         upgrade: Upgrade,
-        mut response: Response<Incoming>,
+        mut parts: response::Parts,
+        upstream: Box<Connection>,
         lease: Lease,
     ) -> Response<EdgeBody> {
-        let upstream = hyper::upgrade::on(&mut response);
         tunnel::open(
             upgrade.client,
             upstream,
@@ -319,7 +320,6 @@ impl Dispatch<'_> {
             self.tunnels.clone(),
             lease,
         );
-        let (mut parts, _) = response.into_parts();
         let protocol = parts.headers.remove(UPGRADE).unwrap_or(upgrade.protocol);
         strip_connection_headers(&mut parts.headers);
         parts
@@ -328,6 +328,48 @@ impl Dispatch<'_> {
         parts.headers.insert(UPGRADE, protocol);
         Response::from_parts(parts, EdgeBody::Empty)
     }
+}
+
+/// Calls a service in this process. A panic costs its own request, not the connection with all the
+/// others on it.
+pub(crate) async fn call(
+    service: &Arc<dyn Embedded>,
+    request: Request<Body>,
+    first_byte_timeout: Duration,
+    progress: Option<&Progress>,
+) -> Result<Response<Body>, Refusal> {
+    let answering = AssertUnwindSafe(async { service.call(request).await }).catch_unwind();
+    body::answered(answering, first_byte_timeout, progress)
+        .await
+        .ok_or(Refusal::UpstreamTimeout)?
+        .map_err(|_| Refusal::Internal)
+}
+
+/// Passes on an answer whose connection goes back when its body has ended.
+pub(crate) fn answer(
+    response: Response<UpstreamBody>,
+    lease: Lease,
+    idle_timeout: Duration,
+) -> Result<Response<EdgeBody>, Refusal> {
+    let (mut parts, body) = response.into_parts();
+    if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(Refusal::UpstreamMalformed);
+    }
+    // RFC 9112 §2.3: our own version, not the upstream's.
+    parts.version = Version::HTTP_11;
+    // RFC 9112 §6.3: chunks override the length, and RFC 9110 §8.6: 204 has none.
+    if parts.headers.contains_key(TRANSFER_ENCODING) || parts.status == StatusCode::NO_CONTENT {
+        parts.headers.remove(CONTENT_LENGTH);
+    }
+    let trailer = parts.headers.remove(TRAILER);
+    strip_connection_headers(&mut parts.headers);
+    if let Some(trailer) = trailer {
+        parts.headers.insert(TRAILER, trailer);
+    }
+    Ok(Response::from_parts(
+        parts,
+        body.into_edge(lease, idle_timeout),
+    ))
 }
 
 /// Removes the answer's hop-by-hop headers; what the upstream nominates goes without complaint,

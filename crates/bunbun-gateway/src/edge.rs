@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use bunbun_core::{
     config::Dialect,
     project::{KeyRole, ProjectResolver},
+    secret,
     shutdown::Shutdown,
 };
 use bunbun_http::{ApiError, RequestContext, RequestId, security_headers};
@@ -197,7 +198,7 @@ impl Edge {
             cause: None,
         };
         let outcome = match &span {
-            Some(span) => exchange.run(request).instrument(span.clone()).await,
+            Some(span) => Box::pin(exchange.run(request).instrument(span.clone())).await,
             None => exchange.run(request).await,
         };
         let mut response = match outcome {
@@ -259,6 +260,9 @@ impl Exchange<'_> {
             return Err(bad("TRACE would show what the gateway adds"));
         }
         headers::remove_hop_by_hop(&mut parts.headers).map_err(bad)?;
+        if parts.headers.get_all(AUTHORIZATION).iter().nth(1).is_some() {
+            return Err(bad("two Authorization headers"));
+        }
 
         // Normalise.
         let raw = parts.uri.path().to_owned();
@@ -345,6 +349,10 @@ impl Exchange<'_> {
     /// A client's wish for another protocol; only HTTP/1 requests without a body can have it.
     fn upgrade(&self, request: &mut Request<Incoming>) -> Option<Upgrade> {
         self.peer.wire.as_ref()?;
+        // RFC 9110 §7.8: HTTP/1.0 knows no upgrade.
+        if request.version() != http::Version::HTTP_11 {
+            return None;
+        }
         let protocol = headers::upgrade_protocol(request.headers())?;
         request.body().is_end_stream().then(|| Upgrade {
             protocol,
@@ -364,6 +372,8 @@ impl Exchange<'_> {
             .uri
             .query()
             .map(|query| key.translate_query(route.keys, query));
+        // Room for what the upstream is told, at once.
+        parts.headers.reserve(12);
         let target = dispatch::target(&route.upstream_path(path), query.as_deref())?;
         let host = match parts.headers.get(HOST) {
             Some(host) => Some(host.clone()),
@@ -373,7 +383,7 @@ impl Exchange<'_> {
                 .and_then(|a| HeaderValue::try_from(a.as_str()).ok()),
         };
         parts.uri = Uri::from(target);
-        headers::remove_claims(&mut parts.headers);
+        headers::remove_claims(&mut parts.headers, route.own);
         key.translate(route.keys, &mut parts.headers);
         if route.access == bunbun_core::config::gateway::Access::Basic {
             parts.headers.remove(AUTHORIZATION);
@@ -537,6 +547,7 @@ fn traceparent(given: Option<&HeaderValue>) -> HeaderValue {
         return value.clone();
     }
     let (trace, span): (u128, u64) = (rand::random(), rand::random());
-    let text = format!("00-{trace:032x}-{span:016x}-00");
+    let (trace, span) = (trace.to_be_bytes(), span.to_be_bytes());
+    let text = ["00-", &secret::hex(&trace), "-", &secret::hex(&span), "-00"].concat();
     HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).expect("hexadecimal is a header value")
 }

@@ -15,6 +15,7 @@ pub mod access_log;
 mod admit;
 pub mod body;
 mod cache;
+mod chunked;
 pub mod cors;
 pub mod dialect;
 mod dispatch;

@@ -286,7 +286,7 @@ impl Shared {
                 .invoke_async::<(u8, u32, u64, u64)>(&mut connection.clone())
                 .await
         };
-        match tokio::time::timeout(REDIS_TIMEOUT, deciding).await {
+        match tokio::time::timeout(REDIS_TIMEOUT, Box::pin(deciding)).await {
             Ok(Ok((allowed, remaining, wait, reset))) => {
                 if self.away_until.lock().take().is_some() {
                     tracing::info!("redis answers again; rate limits are shared");

@@ -264,8 +264,9 @@ impl Worker {
         }
         let timeout = self.options.header_timeout;
         if let Some(tls) = &self.tls {
-            let Ok(Ok(stream)) = tokio::time::timeout(timeout, tls.acceptor().accept(stream)).await
-            else {
+            // Boxed, like what follows, so that an open connection does not keep room for it.
+            let accepting = Box::pin(tls.acceptor().accept(stream));
+            let Ok(Ok(stream)) = tokio::time::timeout(timeout, accepting).await else {
                 return;
             };
             if stream.get_ref().1.alpn_protocol() == Some(b"h2") {

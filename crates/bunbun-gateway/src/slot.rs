@@ -1,18 +1,28 @@
 //! Slots: a service by name, filled by an embedded service, by URLs, or by nothing. Whoever calls
 //! a slot does not know which.
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use bunbun_http::{
-    body::Embedded,
-    slots::{SlotMode, SlotProbe, SlotProbes},
+    Body,
+    body::{Embedded, Fault},
+    slots::{CallError, Shard, SlotCall, SlotMode, SlotProbe, SlotProbes},
 };
 use futures_util::future::BoxFuture;
+use http::{Request, Response, header::HOST};
+use http_body::Body as _;
 
-use crate::upstream::Upstream;
+use crate::{
+    body::{EdgeBody, Progress, Watched},
+    dispatch,
+    refusal::{Refusal, empty_slot},
+    upstream::{SendError, SendOptions, Upstream},
+};
 
 /// Longest wait for a sign of life.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest silence in the body of an answer to the API.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What a slot is filled with.
 #[derive(Clone)]
@@ -76,6 +86,15 @@ impl Slot {
         }
     }
 
+    /// The service's path as the gateway behind the slot has it.
+    fn path<'p>(&self, path: &'p str) -> Cow<'p, str> {
+        match (&*self.name, self.public_paths) {
+            (_, false) => path.into(),
+            ("meta", true) => format!("/pg{path}").into(),
+            (name, true) => format!("/{name}/v1{path}").into(),
+        }
+    }
+
     fn probe(&self) -> Option<(SlotMode, BoxFuture<'static, Result<(), String>>)> {
         match &self.filling {
             Filling::Embedded(_) => Some((SlotMode::Embedded, Box::pin(async { Ok(()) }))),
@@ -116,5 +135,110 @@ impl SlotProbes for Slots {
                 filling: slot.probe(),
             })
             .collect()
+    }
+}
+
+impl SlotCall for Slots {
+    fn call(
+        &self,
+        slot: &'static str,
+        mut request: Request<Body>,
+        first_byte_timeout: Duration,
+    ) -> BoxFuture<'static, Result<Response<Body>, CallError>> {
+        let found = self.find(slot).map(Arc::clone);
+        Box::pin(async move {
+            let filling = found.as_ref().map_or(&Filling::Empty, |slot| &slot.filling);
+            let refusal = match filling {
+                Filling::Empty => Err((Refusal::EmptySlot(slot.into()), None)),
+                Filling::Embedded(service) => {
+                    let progress = watch(&mut request);
+                    dispatch::call(service, request, first_byte_timeout, progress.as_deref())
+                        .await
+                        .map_err(|refusal| (refusal, None))
+                }
+                Filling::Remote(upstream) => {
+                    if let Some(slot) = &found {
+                        readdress(&mut request, slot)?;
+                    }
+                    send(upstream, request, first_byte_timeout)
+                        .await
+                        .map_err(|error| (error.refusal, error.cause))
+                }
+            };
+            refusal.map_err(|(refusal, cause)| call_error(slot, &refusal, cause))
+        })
+    }
+}
+
+/// Has a request's body report when it moves.
+fn watch(request: &mut Request<Body>) -> Option<Arc<Progress>> {
+    if request.body().is_end_stream() {
+        return None;
+    }
+    let progress = Arc::<Progress>::default();
+    let body = std::mem::replace(request.body_mut(), bunbun_http::body::empty());
+    *request.body_mut() = Body::new(Watched {
+        body,
+        progress: Arc::clone(&progress),
+    });
+    Some(progress)
+}
+
+/// Gives the request the path that the service behind the slot has.
+fn readdress(request: &mut Request<Body>, slot: &Slot) -> Result<(), CallError> {
+    let uri = request.uri();
+    let target = dispatch::target(&slot.path(uri.path()), uri.query())
+        .map_err(|_| CallError::Body(Fault::BrokeOff))?;
+    *request.uri_mut() = target.into();
+    Ok(())
+}
+
+async fn send(
+    upstream: &Arc<Upstream>,
+    mut request: Request<Body>,
+    first_byte_timeout: Duration,
+) -> Result<Response<Body>, SendError> {
+    let shard = request.extensions().get::<Shard>().copied();
+    let progress = watch(&mut request);
+    let (mut parts, body) = request.into_parts();
+    parts.headers.remove(HOST);
+    parts.extensions = http::Extensions::new();
+    let body = if progress.is_none() {
+        // One that can be sent again.
+        EdgeBody::Empty
+    } else {
+        EdgeBody::Boxed(body)
+    };
+    let options = SendOptions {
+        shard: shard.unwrap_or_default().0,
+        first_byte_timeout,
+        retries: 0,
+        upgrade: false,
+        keep_host: false,
+        progress,
+    };
+    let (response, lease) = upstream
+        .send(Request::from_parts(parts, body), &options)
+        .await?;
+    let response =
+        dispatch::answer(response, lease, IDLE_TIMEOUT).map_err(|refusal| SendError {
+            refusal,
+            cause: None,
+        })?;
+    Ok(response.map(EdgeBody::into_boxed))
+}
+
+fn call_error(
+    slot: &'static str,
+    refusal: &Refusal,
+    cause: Option<Box<dyn std::error::Error + Send + Sync>>,
+) -> CallError {
+    match refusal {
+        Refusal::EmptySlot(name) => CallError::Empty(empty_slot(name)),
+        Refusal::UpstreamTimeout => CallError::Timeout { slot },
+        Refusal::Internal => CallError::Failed { slot },
+        Refusal::BodyTooLarge => CallError::Body(Fault::TooLarge(None)),
+        Refusal::BadRequest(_) | Refusal::BodyTimeout => CallError::Body(Fault::BrokeOff),
+        _ => CallError::Unavailable { slot, cause },
     }
 }

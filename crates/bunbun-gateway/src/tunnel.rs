@@ -18,6 +18,8 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio_util::task::TaskTracker;
 
+use crate::upstream::http1::Connection;
+
 /// Bytes in flight per direction: small, since tunnels are many and mostly silent.
 const BUFFER: usize = 4096;
 
@@ -36,7 +38,7 @@ pub(crate) struct Ends {
 /// Runs a tunnel in the background. `lease` is kept until its end.
 pub(crate) fn open(
     client: OnUpgrade,
-    upstream: OnUpgrade,
+    upstream: Box<Connection>,
     idle_timeout: Duration,
     ends: Ends,
     lease: impl Send + 'static,
@@ -44,9 +46,8 @@ pub(crate) fn open(
     let Ends { shutdown, open } = ends;
     task::spawn_quiet(open.track_future(async move {
         let _lease = lease;
-        let both = tokio::try_join!(client, upstream);
-        let Ok((client, upstream)) = both else {
-            tracing::debug!("a tunnel's side went away before it was open");
+        let Ok(client) = client.await else {
+            tracing::debug!("a tunnel's client went away before it was open");
             return;
         };
         metrics::gauge!("bunbun_tunnels_open").increment(1.0);
@@ -55,14 +56,19 @@ pub(crate) fn open(
     }));
 }
 
-async fn run(client: Upgraded, upstream: Upgraded, idle_timeout: Duration, shutdown: &Shutdown) {
+async fn run(
+    client: Upgraded,
+    upstream: Box<Connection>,
+    idle_timeout: Duration,
+    shutdown: &Shutdown,
+) {
     let moved = Arc::new(AtomicBool::new(true));
     let mut client = Watched {
         io: TokioIo::new(client),
         moved: Arc::clone(&moved),
     };
     let mut upstream = Watched {
-        io: TokioIo::new(upstream),
+        io: upstream,
         moved: Arc::clone(&moved),
     };
     {

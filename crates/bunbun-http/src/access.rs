@@ -22,6 +22,48 @@ impl<S: Sync> FromRequestParts<S> for ServiceRole {
     }
 }
 
+/// A user of the project, by a valid token of theirs.
+#[derive(Debug, Clone)]
+pub struct User(pub RequestContext);
+
+impl<S: Sync> FromRequestParts<S> for User {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
+        let context = context(parts)?;
+        match &context.caller {
+            Some(caller) if is_user(caller) => Ok(Self(context.clone())),
+            Some(_) => Err(ApiError::not_a_user()),
+            None => Err(ApiError::unauthorized()),
+        }
+    }
+}
+
+/// A user of the project, or its owner. What a user may do is decided further down, by row-level
+/// security.
+#[derive(Debug, Clone)]
+pub struct UserOrService(pub RequestContext);
+
+impl<S: Sync> FromRequestParts<S> for UserOrService {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
+        let context = context(parts)?;
+        match &context.caller {
+            Some(caller) if caller.is_service_role() || is_user(caller) => {
+                Ok(Self(context.clone()))
+            }
+            Some(_) => Err(ApiError::not_a_user()),
+            None => Err(ApiError::unauthorized()),
+        }
+    }
+}
+
+/// The owner is no user, even with a token that names one.
+fn is_user(caller: &crate::Caller) -> bool {
+    caller.user().is_some() && !caller.is_service_role()
+}
+
 /// Anyone; says whether it is the project's owner, for answers that then tell more.
 #[derive(Debug, Clone)]
 pub struct Anyone(pub RequestContext);

@@ -1,5 +1,6 @@
 //! The body type of requests and answers inside the process.
 
+use bunbun_core::Code;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
@@ -44,3 +45,46 @@ impl std::fmt::Display for BodyTooLarge {
 }
 
 impl std::error::Error for BodyTooLarge {}
+
+/// What is wrong with a caller's body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It stopped coming, or the connection ended within it.
+    BrokeOff,
+    /// It is larger than so many bytes, where the limit is known.
+    TooLarge(Option<u64>),
+}
+
+impl Fault {
+    /// The fault that an error of a body stands for.
+    #[must_use]
+    pub fn of(error: &BoxError) -> Self {
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error.as_ref());
+        while let Some(inner) = cause {
+            if let Some(too_large) = inner.downcast_ref::<BodyTooLarge>() {
+                return Self::TooLarge(Some(too_large.limit));
+            }
+            cause = inner.source();
+        }
+        Self::BrokeOff
+    }
+
+    /// The code on our own routes.
+    #[must_use]
+    pub const fn code(self) -> Code {
+        match self {
+            Self::BrokeOff => Code::InvalidRequest,
+            Self::TooLarge(_) => Code::TooLarge,
+        }
+    }
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::BrokeOff => f.write_str("The body broke off."),
+            Self::TooLarge(Some(limit)) => BodyTooLarge { limit: *limit }.fmt(f),
+            Self::TooLarge(None) => f.write_str("The body is larger than allowed."),
+        }
+    }
+}

@@ -34,7 +34,7 @@ impl RequestId {
     /// does not ask the system for each.
     #[must_use]
     pub fn generate() -> Self {
-        let text = format!("{:032x}", rand::random::<u128>());
+        let text = bunbun_core::secret::hex(&rand::random::<u128>().to_be_bytes());
         Self(HeaderValue::try_from(text).expect("hexadecimal is a header value"))
     }
 

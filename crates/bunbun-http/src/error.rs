@@ -58,6 +58,16 @@ impl ApiError {
         )
     }
 
+    /// A valid credential that is no user's.
+    #[must_use]
+    pub fn not_a_user() -> Self {
+        Self::new(
+            Code::Forbidden,
+            "This needs a user's token: sign in, and send its access_token as 'Authorization: \
+             Bearer TOKEN'.",
+        )
+    }
+
     /// Adds machine-readable facts.
     #[must_use]
     pub fn with_details(mut self, details: Value) -> Self {
@@ -138,8 +148,13 @@ impl ApiError {
 /// The status of a code on our own routes.
 #[must_use]
 pub fn status(code: Code) -> StatusCode {
-    if code == Code::MethodNotAllowed {
-        return StatusCode::METHOD_NOT_ALLOWED;
+    // Where HTTP has a status of its own for one code of a kind.
+    match code {
+        Code::MethodNotAllowed => return StatusCode::METHOD_NOT_ALLOWED,
+        Code::RangeNotSatisfiable => return StatusCode::RANGE_NOT_SATISFIABLE,
+        Code::PreconditionFailed => return StatusCode::PRECONDITION_FAILED,
+        Code::MediaTypeNotAllowed => return StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        _ => {}
     }
     match code.kind() {
         Kind::Invalid => StatusCode::BAD_REQUEST,

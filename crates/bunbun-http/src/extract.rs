@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::{
-    body::{BodyTooLarge, BoxError},
+    body::{BoxError, Fault},
     error::ApiError,
 };
 
@@ -60,7 +60,7 @@ where
                 format!("The body is not one JSON value: {error}."),
             )
         })?;
-        valid(value).map(Self)
+        validated(value).map(Self)
     }
 }
 
@@ -78,7 +78,7 @@ where
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
         let axum::extract::Query(value) = axum::extract::Query::<T>::try_from_uri(&parts.uri)
             .map_err(|error| ApiError::new(Code::InvalidRequest, error.body_text()))?;
-        valid(value).map(Self)
+        validated(value).map(Self)
     }
 }
 
@@ -101,7 +101,11 @@ where
     }
 }
 
-fn valid<T: Validate<Context = ()>>(value: T) -> Result<T, ApiError> {
+/// A value that keeps its rules.
+///
+/// # Errors
+/// `VALIDATION_FAILED` with every fault's JSON pointer.
+pub fn validated<T: Validate<Context = ()>>(value: T) -> Result<T, ApiError> {
     let Err(report) = value.validate() else {
         return Ok(value);
     };
@@ -167,12 +171,6 @@ fn in_terms_of_json(message: String) -> String {
 }
 
 fn unreadable(error: BoxError) -> ApiError {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error.as_ref());
-    while let Some(inner) = cause {
-        if let Some(too_large) = inner.downcast_ref::<BodyTooLarge>() {
-            return ApiError::new(Code::TooLarge, too_large.to_string());
-        }
-        cause = inner.source();
-    }
-    ApiError::new(Code::InvalidRequest, "The body broke off.").with_cause(error)
+    let fault = Fault::of(&error);
+    ApiError::new(fault.code(), fault.to_string()).with_cause(error)
 }

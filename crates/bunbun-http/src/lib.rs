@@ -6,6 +6,7 @@ pub mod context;
 pub mod error;
 pub mod explain;
 pub mod identity;
+pub mod multipart;
 pub mod security_headers;
 pub mod slots;
 

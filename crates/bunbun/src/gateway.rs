@@ -21,7 +21,7 @@ use bunbun_http::body::Embedded;
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
-use crate::failure::Failure;
+use crate::{failure::Failure, services};
 
 /// The services inside this process.
 pub(crate) struct EmbeddedServices {
@@ -29,6 +29,8 @@ pub(crate) struct EmbeddedServices {
     pub(crate) api: Arc<dyn Embedded>,
     /// The built-in dashboard page.
     pub(crate) dashboard: Arc<dyn Embedded>,
+    /// Auth.
+    pub(crate) auth: Arc<dyn Embedded>,
     /// Storage; `None` where the place of its files cannot be used.
     pub(crate) storage: Option<Arc<dyn Embedded>>,
 }
@@ -46,6 +48,14 @@ pub(crate) fn project(config: &Config) -> Result<SingleProject, Failure> {
             )
         })?;
     }
+    // Tokens of the embedded auth service.
+    let signer = services::signer(config)?;
+    verifier = verifier
+        .with_jwks(&signer.public_keys().to_string())
+        .map_err(|error| {
+            let hint = "a JSON Web Key Set of RSA and P-256 keys";
+            Failure::because("JWT_KEYS cannot be used", &error, hint)
+        })?;
     let opaque = |pair: &Option<(SecretString, SecretString)>, role| {
         pair.as_ref().map(|(key, token)| OpaqueKey {
             digest: secret::digest(key.expose_secret().as_bytes()),
@@ -105,6 +115,7 @@ pub(crate) fn slots(
             _ if !urls.is_empty() => (remote(name, urls)?, false),
             "studio" => (Filling::Embedded(Arc::clone(&embedded.dashboard)), false),
             _ if !services.kong.is_empty() => (remote(name, &services.kong)?, true),
+            "auth" => (Filling::Embedded(Arc::clone(&embedded.auth)), false),
             "storage" => match &embedded.storage {
                 Some(storage) => (Filling::Embedded(Arc::clone(storage)), false),
                 None => (Filling::Empty, false),
@@ -153,6 +164,7 @@ pub(crate) fn environment(
         shards: workers(config),
         realtime_host: config.services.realtime_host.clone(),
         max_api_body_bytes: config.server.max_api_body_bytes,
+        file_size_limit: config.storage.file_size_limit,
     })
 }
 
@@ -180,8 +192,10 @@ pub(crate) fn check(config: &Config) -> Result<(), Failure> {
     let embedded = EmbeddedServices {
         api: Arc::new(Nothing),
         dashboard: Arc::new(Nothing),
+        auth: Arc::new(Nothing),
         storage: Some(Arc::new(Nothing)),
     };
+    project(config)?;
     let registry = Arc::new(Registry::default());
     let slots = slots(config, &registry, &embedded)?;
     snapshot(config, &environment(config, slots, &registry)?)?;

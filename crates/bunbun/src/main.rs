@@ -9,6 +9,7 @@ mod printer;
 mod production;
 mod reload;
 mod server;
+mod services;
 mod sources;
 mod storage;
 mod telemetry;

@@ -11,10 +11,12 @@ use std::{
 use bunbun_api::{
     ApiState,
     backups::{Backups, BackupsParts},
-    state::{ApiParts, Databases, SingleDatabase},
+    state::{ApiParts, Databases, DevMailbox, SingleDatabase},
 };
+use bunbun_auth::mail::mailbox::Mailbox;
 use bunbun_core::{
     config::{Config, LogFormat, Sources},
+    id::ProjectRef,
     shutdown::Shutdown,
     task,
 };
@@ -28,18 +30,22 @@ use bunbun_gateway::{
     upstream::Registry,
 };
 use bunbun_http::{
-    RequestContext, embed,
+    Body, RequestContext, embed,
     explain::{Explain, Explanation},
-    slots::{SlotMode, SlotProbe, SlotProbes},
+    slots::{CallError, SlotCall, SlotMode, SlotProbe, SlotProbes},
 };
+use bunbun_postgres::{ProjectDatabases, SingleDatabase as ServiceDatabase};
 use bunbun_store::Store;
+use futures_util::future::BoxFuture;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     failure::Failure,
     gateway::{self, EmbeddedServices},
     reload::Reload,
+    services::Auth,
 };
 
 /// What a server needs to start.
@@ -54,6 +60,8 @@ pub(crate) struct Start<'r> {
     pub(crate) data_dir: PathBuf,
     /// Whether PostgreSQL is our own child or somebody else's.
     pub(crate) postgres_mode: SlotMode,
+    /// Whether this is `bunbun dev`, whose mails stay in a mailbox.
+    pub(crate) is_dev: bool,
     /// Begins the drain.
     pub(crate) shutdown: Shutdown,
     /// Called once, with the address that is listened on.
@@ -71,18 +79,27 @@ pub(crate) async fn run(start: Start<'_>) -> Result<(), Failure> {
         config_file,
         data_dir,
         postgres_mode,
+        is_dev,
         shutdown,
         ready,
     } = start;
     let metrics = metrics_recorder()?;
     let registry = Arc::new(Registry::default());
-    let api = Api::new(&config, &data_dir, postgres_mode, &shutdown, metrics)?;
+    let auth = Auth::new(&config, service_databases(&config, "auth")?, is_dev)?;
+    let api = Api::new(
+        &config,
+        &data_dir,
+        postgres_mode,
+        &shutdown,
+        metrics,
+        auth.mailbox.clone(),
+    )?;
     let storage = crate::storage::service(&config, &data_dir)?;
     let services = EmbeddedServices {
         storage: storage
             .as_ref()
             .map(bunbun_storage::StorageService::embedded),
-        ..api.services()
+        ..api.services(&auth)
     };
     let slots = gateway::slots(&config, &registry, &services)?;
     let environment = gateway::environment(&config, slots.clone(), &registry)?;
@@ -130,6 +147,7 @@ pub(crate) async fn run(start: Start<'_>) -> Result<(), Failure> {
     if let Some(backups) = &api.backups {
         backups.start();
     }
+    auth.listening(server.address(), config.server.tls.is_some());
     ready(server.address());
     shutdown.begun().await;
     // The workers' threads end when their requests have.
@@ -178,6 +196,20 @@ impl SlotProbes for Late {
     }
 }
 
+impl SlotCall for Late {
+    fn call(
+        &self,
+        slot: &'static str,
+        request: http::Request<Body>,
+        first_byte_timeout: Duration,
+    ) -> BoxFuture<'static, Result<http::Response<Body>, CallError>> {
+        match self.0.get() {
+            Some((_, slots, _)) => slots.call(slot, request, first_byte_timeout),
+            None => Box::pin(async move { Err(CallError::Unavailable { slot, cause: None }) }),
+        }
+    }
+}
+
 impl Api {
     fn new(
         config: &Config,
@@ -185,6 +217,7 @@ impl Api {
         postgres_mode: SlotMode,
         shutdown: &Shutdown,
         metrics: PrometheusHandle,
+        mailbox: Option<Mailbox>,
     ) -> Result<Self, Failure> {
         let pool = pool(config)?;
         let databases: Arc<dyn Databases> = Arc::new(SingleDatabase(pool.clone()));
@@ -230,10 +263,18 @@ impl Api {
             database_limits: (&config.database).into(),
             postgres_mode,
             slots: Arc::<Late>::clone(&late),
+            calls: Arc::<Late>::clone(&late),
+            public_url: config.server.public_url.clone(),
+            file_size_limit: config.storage.file_size_limit,
+            spool_directory: data_dir.join("spool"),
             metrics: Arc::new(render),
             metrics_open: config.telemetry.metrics_open,
             explain: Arc::<Late>::clone(&late),
             backups: backups.clone(),
+            mailbox: mailbox.map(|mailbox| {
+                let shown = move || json!({ "mails": mailbox.mails() });
+                Arc::new(shown) as Arc<dyn DevMailbox>
+            }),
             shutdown: shutdown.clone(),
         });
         Ok(Self {
@@ -243,11 +284,12 @@ impl Api {
         })
     }
 
-    fn services(&self) -> EmbeddedServices {
+    fn services(&self, auth: &Auth) -> EmbeddedServices {
         let (router, _) = bunbun_api::router(Arc::clone(&self.state));
         EmbeddedServices {
             api: embed::router(router),
             dashboard: embed::router(bunbun_api::dashboard::router(Arc::clone(&self.state))),
+            auth: auth.service.embedded(),
             storage: None,
         }
     }
@@ -274,6 +316,22 @@ fn pool(config: &Config) -> Result<Option<Pool>, Failure> {
             "postgres://user:password@host:5432/database",
         )
     })
+}
+
+/// The connections of one embedded service to the project's database.
+fn service_databases(config: &Config, service: &str) -> Result<Arc<dyn ProjectDatabases>, Failure> {
+    let pool = config.database.url.as_ref().map(|url| {
+        let pool = bunbun_postgres::PoolConfig {
+            size: config.database.pool_size,
+            ..bunbun_postgres::PoolConfig::new(url.clone(), service)
+        };
+        bunbun_postgres::Pool::new(&pool).map_err(|error| {
+            let hint = "postgres://user:password@host:5432/database";
+            Failure::because("DATABASE_URL cannot be used", &error, hint)
+        })
+    });
+    let project = ProjectRef::default_project();
+    Ok(Arc::new(ServiceDatabase::new(project, pool.transpose()?)))
 }
 
 fn publish_pool(pool: &Pool) {

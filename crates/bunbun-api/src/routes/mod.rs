@@ -1,7 +1,9 @@
 //! The tree mirrors the URLs: `/api/db/query` is `db/query.rs`.
 
+pub mod auth;
 pub mod backups;
 pub mod db;
+pub mod dev;
 pub mod docs;
 pub mod gateway;
 pub mod health;
@@ -9,10 +11,12 @@ pub mod livez;
 pub mod metrics;
 pub mod openapi;
 pub mod readyz;
+pub mod storage;
 
 use std::sync::Arc;
 
-use utoipa::OpenApi;
+use serde::Serialize;
+use utoipa::{OpenApi, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{openapi::Document, state::ApiState};
@@ -20,12 +24,15 @@ use crate::{openapi::Document, state::ApiState};
 pub(crate) fn router() -> OpenApiRouter<Arc<ApiState>> {
     let mut router = OpenApiRouter::with_openapi(Document::openapi())
         .merge(db::router())
+        .merge(auth::router())
+        .merge(storage::router())
         .merge(backups::router())
         .merge(gateway::router())
         .merge(health::router())
         .routes(routes!(livez::get_livez))
         .routes(routes!(readyz::get_readyz))
         .routes(routes!(metrics::get_metrics))
+        .routes(routes!(dev::mailbox::get_mailbox))
         .routes(routes!(openapi::get_openapi))
         .merge(docs::router());
     let paths = &mut router.get_openapi_mut().paths.paths;
@@ -35,4 +42,18 @@ pub(crate) fn router() -> OpenApiRouter<Arc<ApiState>> {
         .map(|(path, item)| (path.replace("{*", "{"), item))
         .collect();
     router
+}
+
+/// The answer to what has nothing else to tell.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Success {
+    /// Always true; failures are errors.
+    #[schema(example = true)]
+    success: bool,
+}
+
+impl Success {
+    pub(crate) const fn new() -> Self {
+        Self { success: true }
+    }
 }

@@ -23,11 +23,11 @@ use bunbun_http::{
     embed,
     explain::{Explain, Explanation},
     identity,
-    slots::{SlotMode, SlotProbe, SlotProbes},
+    slots::{CallError, SlotCall, SlotMode, SlotProbe, SlotProbes},
 };
 use bunbun_test::TestDb;
 use bytes::Bytes;
-use futures_util::FutureExt as _;
+use futures_util::{FutureExt as _, future::BoxFuture};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use jsonschema::Validator;
@@ -91,8 +91,13 @@ impl Api {
             },
             postgres_mode: SlotMode::Remote,
             slots: Arc::new(FixedSlots),
+            calls: Arc::new(EmptySlots),
+            public_url: None,
+            file_size_limit: 1024 * 1024,
+            spool_directory: std::env::temp_dir().join("bunbun-api-tests"),
             metrics: Arc::new(|| "bunbun_up 1\n".to_owned()),
             metrics_open: false,
+            mailbox: None,
             explain: Arc::new(FixedExplain),
             backups: None,
             shutdown: Shutdown::new(),
@@ -112,13 +117,23 @@ impl Api {
     }
 
     fn operation(&self, method: &Method, path: &str) -> Option<&Value> {
+        // Described with the `GET`, whose head it has.
+        let method = if method == Method::HEAD {
+            &Method::GET
+        } else {
+            method
+        };
         let segments: Vec<_> = path.split('/').collect();
         let matches = |template: &str| {
             let parts: Vec<_> = template.split('/').collect();
-            parts.len() == segments.len()
-                && parts.iter().zip(&segments).all(|(part, segment)| {
-                    part == segment || part.starts_with('{') && !segment.is_empty()
-                })
+            // `{path}` is the rest of the path.
+            let fits = match parts.last() {
+                Some(&"{path}") => parts.len() <= segments.len(),
+                _ => parts.len() == segments.len(),
+            };
+            fits && parts.iter().zip(&segments).all(|(part, segment)| {
+                part == segment || part.starts_with('{') && !segment.is_empty()
+            })
         };
         let paths = self.document["paths"].as_object().expect("paths");
         let exact = paths.get(path);
@@ -159,6 +174,9 @@ impl Api {
         };
         let media = media.to_str().expect("ASCII");
         let essence = media.split(';').next().unwrap_or_default();
+        if reply.body.is_empty() && *method == Method::HEAD {
+            return;
+        }
         let content = declared["content"].as_object().and_then(|content| {
             content.iter().find(|(key, _)| {
                 *key == "*/*" || *key == media || key.split(';').next() == Some(essence)
@@ -312,7 +330,7 @@ pub(crate) fn token(secret: &str, role: &str, expires_at: i64) -> String {
     jwt::sign_hs256(secret, &claims)
 }
 
-fn project() -> Arc<Project> {
+pub(crate) fn project() -> Arc<Project> {
     Arc::new(Project {
         reference: ProjectRef::default_project(),
         keys: ProjectKeys {
@@ -346,6 +364,21 @@ impl SlotProbes for FixedSlots {
             slot("storage", Some((SlotMode::Remote, silent))),
             slot("functions", None),
         ]
+    }
+}
+
+/// Nobody told where the services are.
+struct EmptySlots;
+
+impl SlotCall for EmptySlots {
+    fn call(
+        &self,
+        slot: &'static str,
+        _request: Request<Body>,
+        _first_byte_timeout: Duration,
+    ) -> BoxFuture<'static, Result<http::Response<Body>, CallError>> {
+        let sentence = format!("The service '{slot}' is not configured.");
+        async move { Err(CallError::Empty(sentence)) }.boxed()
     }
 }
 

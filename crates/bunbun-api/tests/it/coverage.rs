@@ -18,6 +18,21 @@ const OPEN: &[&str] = &[
     "GET /health",
     "GET /livez",
     "GET /readyz",
+    "POST /api/auth/refresh",
+    "POST /api/auth/signin",
+    "POST /api/auth/signup",
+];
+
+/// Operations for users only. The same holds.
+const USERS: &[&str] = &["GET /api/auth/user", "POST /api/auth/signout"];
+
+/// Operations for users and the project's owner alike; row-level security tells them apart.
+const USERS_AND_OWNER: &[&str] = &[
+    "DELETE /api/storage/delete/{bucket}/{path}",
+    "GET /api/storage/download/{bucket}/{path}",
+    "GET /api/storage/list/{bucket}",
+    "POST /api/storage/sign/{bucket}/{path}",
+    "POST /api/storage/upload",
 ];
 
 struct Operation<'d> {
@@ -35,11 +50,27 @@ impl Operation<'_> {
         OPEN.contains(&self.name().as_str())
     }
 
+    fn is_for(&self, list: &[&str]) -> bool {
+        list.contains(&self.name().as_str())
+    }
+
+    fn lets_users_in(&self) -> bool {
+        self.is_for(USERS) || self.is_for(USERS_AND_OWNER)
+    }
+
+    /// Whether the document says that a scheme is enough.
+    fn says(&self, scheme: &str) -> bool {
+        let list = self.body["security"].as_array();
+        list.is_some_and(|list| list.iter().any(|item| item[scheme].is_array()))
+    }
+
     async fn send(&self, api: &Api, token: Option<&str>) -> Reply {
         let id = "01935f3c-0000-7000-8000-000000000000";
         let path = self
             .template
             .replace("{file}", "swagger-ui.css")
+            .replace("{bucket}", "photos")
+            .replace("{path}", "2026/cat.png")
             .replace("{id}", id);
         assert!(
             !path.contains('{'),
@@ -104,7 +135,7 @@ fn invalid_tokens() -> Vec<(&'static str, String)> {
 }
 
 #[tokio::test]
-async fn every_operation_keeps_out_whoever_is_not_the_owner() {
+async fn every_operation_keeps_out_whoever_it_is_not_for() {
     let api = Api::without_database();
     let document = api.document.clone();
     let user = api::token(api::SECRET, "authenticated", 4_102_444_800);
@@ -123,16 +154,23 @@ async fn every_operation_keeps_out_whoever_is_not_the_owner() {
             assert_eq!(reply.status, 401, "{name} with a token that is {what}");
             bodies.insert(reply.text().to_owned());
         }
-        for token in [&api::anon_key(), &user] {
+        let (users, owner) = (operation.lets_users_in(), !operation.is_for(USERS));
+        assert_eq!(operation.says("user"), users, "{name} says who may");
+        assert_eq!(operation.says("bearer"), owner, "{name} says who may");
+        assert_eq!(operation.says("apikey"), owner, "{name} says who may");
+        for (token, may) in [
+            (&*api::anon_key(), false),
+            (&*user, users),
+            (&*api::service_key(), owner),
+            (api::OPAQUE, owner),
+        ] {
             let reply = operation.send(&api, Some(token)).await;
-            assert_eq!(reply.error(), (403, "FORBIDDEN".to_owned()), "{name}");
-        }
-        for token in [&api::service_key(), api::OPAQUE] {
-            let status = operation.send(&api, Some(token)).await.status;
-            assert!(
-                status != 401 && status != 403,
-                "{name} for the owner: {status}"
-            );
+            if may {
+                let status = reply.status;
+                assert!(status != 401 && status != 403, "{name}: {status}");
+            } else {
+                assert_eq!(reply.error(), (403, "FORBIDDEN".to_owned()), "{name}");
+            }
         }
     }
     assert_eq!(
@@ -220,7 +258,8 @@ fn every_operation_has_a_name_of_its_own_a_summary_and_a_known_tag() {
         assert!(names.insert(id.to_owned()), "{id} stands twice");
         let verb = id.split('_').next().unwrap_or_default();
         let verbs = [
-            "list", "get", "create", "update", "delete", "run", "restore", "download",
+            "list", "get", "create", "update", "delete", "run", "restore", "download", "upload",
+            "sign", "refresh",
         ];
         assert!(
             verbs.contains(&verb),

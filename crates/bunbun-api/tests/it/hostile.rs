@@ -35,7 +35,11 @@ fn with_body(api: &Api) -> Vec<String> {
     paths
         .iter()
         .filter(|(_, item)| item["post"]["requestBody"].is_object())
-        .map(|(path, _)| path.replace("{id}", "01935f3c-0000-7000-8000-000000000000"))
+        .map(|(path, _)| {
+            path.replace("{id}", "01935f3c-0000-7000-8000-000000000000")
+                .replace("{bucket}", "photos")
+                .replace("{path}", "2026/cat.png")
+        })
         .collect()
 }
 

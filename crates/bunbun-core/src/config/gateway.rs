@@ -268,6 +268,10 @@ pub struct RouteConfig {
     /// Largest request body in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_body_bytes: Option<u64>,
+    /// Whether bodies are forms with a file: then their limit is `FILE_SIZE_LIMIT` and room for the
+    /// form.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub uploads: bool,
     /// Changes to the request's headers.
     #[serde(default, skip_serializing_if = "is_default")]
     pub request_headers: HeaderRules,

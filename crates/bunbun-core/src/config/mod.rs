@@ -1,6 +1,7 @@
 //! Configuration: built-in defaults < `bunbun.toml` < environment < flags, read once into typed
 //! structs. All faults are reported together, each with a hint.
 
+pub mod auth;
 pub mod byte_size;
 pub mod duration;
 pub mod gateway;
@@ -10,6 +11,7 @@ pub mod settings;
 
 use std::{net::IpAddr, path::Path, time::Duration};
 
+pub use auth::AuthConfig;
 pub use byte_size::ByteSize;
 pub use duration::HumanDuration;
 pub use gateway::{Dialect, GatewayConfig};
@@ -41,6 +43,8 @@ pub struct Config {
     pub storage: StorageConfig,
     /// `[dashboard]`
     pub dashboard: DashboardConfig,
+    /// `[auth]`
+    pub auth: AuthConfig,
     /// `backups.url`
     pub backups_url: Option<String>,
     /// `[telemetry]`
@@ -233,6 +237,16 @@ impl Config {
     /// # Errors
     /// Every fault at once.
     pub fn load(sources: &Sources) -> Result<Self, Faults> {
+        match Self::read(sources) {
+            (config, faults) if faults.is_empty() => Ok(config),
+            (_, faults) => Err(Faults(faults)),
+        }
+    }
+
+    /// Reads all layers, and every fault. What is faulty has its default, so that the rest can be
+    /// looked at further; with a fault the whole is of no other use.
+    #[must_use]
+    pub fn read(sources: &Sources) -> (Self, Vec<Fault>) {
         let mut reader = Reader::new(sources);
         let config = Self {
             server: read_server(&mut reader),
@@ -242,15 +256,12 @@ impl Config {
             services: read_services(&mut reader),
             storage: read_storage(&mut reader),
             dashboard: read_dashboard(&mut reader),
+            auth: auth::read(&mut reader),
             backups_url: reader.text("backups.url"),
             telemetry: read_telemetry(&mut reader),
             gateway: gateway_reader::read(&mut reader, &sources.file),
         };
-        if reader.faults.is_empty() {
-            Ok(config)
-        } else {
-            Err(Faults(reader.faults))
-        }
+        (config, reader.faults)
     }
 }
 

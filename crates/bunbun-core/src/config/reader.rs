@@ -12,6 +12,13 @@ use super::{
 };
 use crate::secret;
 
+/// Variables that people have under another name as well.
+const ALIASES: &[(&str, &str)] = &[
+    ("SUPABASE_SERVICE_KEY", "SERVICE_ROLE_KEY"),
+    ("URI_ALLOW_LIST", "ADDITIONAL_REDIRECT_URLS"),
+    ("MAILER_AUTOCONFIRM", "ENABLE_EMAIL_AUTOCONFIRM"),
+];
+
 /// Where settings come from, lowest layer first: file, environment, flags.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
@@ -35,6 +42,14 @@ impl Sources {
             .filter(|text| !text.is_empty())
     }
 
+    /// Whether any layer sets this, its default aside.
+    #[must_use]
+    pub fn is_set(&self, path: &str) -> bool {
+        settings::find(path).is_some_and(|setting| {
+            self.above_file(setting).is_some() || lookup(&self.file, path).is_some()
+        })
+    }
+
     /// The text of a setting from the flags or the environment.
     fn above_file(&self, setting: &settings::Setting) -> Option<String> {
         let env = |name: &str| self.env.get(name).filter(|text| !text.is_empty()).cloned();
@@ -44,9 +59,8 @@ impl Sources {
             .or_else(|| env(setting.env))
             .or_else(|| {
                 // The name that the original stack's own .env uses.
-                (setting.env == "SUPABASE_SERVICE_KEY")
-                    .then(|| env("SERVICE_ROLE_KEY"))
-                    .flatten()
+                let (_, alias) = ALIASES.iter().find(|(name, _)| *name == setting.env)?;
+                env(alias)
             })
     }
 }
@@ -106,6 +120,7 @@ written! {
     ByteSize: "write a number of bytes, or for example 50MB or 1GiB",
     HumanDuration: "write for example 500ms, 30s, 5m or 2h",
     LogFormat: "write json, pretty or auto",
+    u32: "write a whole number, 0 or more",
 }
 
 /// A value for messages: a URL's password does not show, and where it cannot be told apart

@@ -5,6 +5,8 @@
 //! handler never sees them: the check has to stand before it. To find the next head the scanner
 //! follows the body's framing, but only counts its bytes.
 
+use crate::chunked::Chunk;
+
 /// Why a head is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -82,16 +84,6 @@ enum State {
     Chunked(Chunk),
 }
 
-/// Where in a chunked body the scanner is.
-#[derive(Debug, Clone, Copy)]
-enum Chunk {
-    Size { value: u64, digits: u8 },
-    Extension { cr: bool, value: u64, length: u16 },
-    Data(u64),
-    DataEnd { cr: bool },
-    Trailer { line: u16, cr: bool, total: u16 },
-}
-
 /// Follows one HTTP/1 connection.
 #[derive(Debug)]
 pub struct HeadScanner {
@@ -141,10 +133,7 @@ impl HeadScanner {
                             }
                             Framing::Length(left) => self.state = State::Length(left),
                             Framing::Chunked => {
-                                self.state = State::Chunked(Chunk::Size {
-                                    value: 0,
-                                    digits: 0,
-                                });
+                                self.state = State::Chunked(Chunk::START);
                             }
                         }
                     }
@@ -173,7 +162,7 @@ impl HeadScanner {
                         State::Length(left)
                     };
                 }
-                State::Chunked(chunk) => match step(chunk, &bytes[at..]) {
+                State::Chunked(chunk) => match chunk.step(&bytes[at..]) {
                     Ok((used, Some(next))) => {
                         at += used;
                         self.state = State::Chunked(next);
@@ -381,99 +370,6 @@ fn decimal(text: &[u8]) -> Option<u64> {
             .is_ascii_digit()
             .then(|| value * 10 + u64::from(digit - b'0'))
     })
-}
-
-/// Follows a chunked body: how many bytes were used and the state after them; `None` after the
-/// body's end. As strict as hyper or stricter, so that both always agree on the end.
-fn step(chunk: Chunk, bytes: &[u8]) -> Result<(usize, Option<Chunk>), HeadFault> {
-    let byte = bytes[0];
-    let next = match chunk {
-        Chunk::Size { value, digits } => match (byte, (byte as char).to_digit(16)) {
-            (_, Some(digit)) if digits < 15 => Chunk::Size {
-                value: value << 4 | u64::from(digit),
-                digits: digits + 1,
-            },
-            (b'\r', _) if digits > 0 => Chunk::Extension {
-                cr: true,
-                value,
-                length: 0,
-            },
-            (b';', _) if digits > 0 => Chunk::Extension {
-                cr: false,
-                value,
-                length: 0,
-            },
-            _ => return Err(HeadFault::Malformed),
-        },
-        Chunk::Extension {
-            cr: true, value, ..
-        } => match (byte, value) {
-            (b'\n', 0) => Chunk::Trailer {
-                line: 0,
-                cr: false,
-                total: 0,
-            },
-            (b'\n', _) => Chunk::Data(value),
-            _ => return Err(HeadFault::Malformed),
-        },
-        Chunk::Extension {
-            cr: false,
-            value,
-            length,
-        } => match byte {
-            b'\r' => Chunk::Extension {
-                cr: true,
-                value,
-                length,
-            },
-            b'\n' | 0 => return Err(HeadFault::Malformed),
-            _ if length >= 4096 => return Err(HeadFault::HeadTooLarge),
-            _ => Chunk::Extension {
-                cr: false,
-                value,
-                length: length + 1,
-            },
-        },
-        Chunk::Data(left) => {
-            let here = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
-            let left = left - here as u64;
-            let next = if left == 0 {
-                Chunk::DataEnd { cr: false }
-            } else {
-                Chunk::Data(left)
-            };
-            return Ok((here, Some(next)));
-        }
-        Chunk::DataEnd { cr } => match (cr, byte) {
-            (false, b'\r') => Chunk::DataEnd { cr: true },
-            (true, b'\n') => Chunk::Size {
-                value: 0,
-                digits: 0,
-            },
-            _ => return Err(HeadFault::Malformed),
-        },
-        Chunk::Trailer { line, cr, total } => match (cr, byte) {
-            (_, _) if total >= 8192 => return Err(HeadFault::HeadTooLarge),
-            (true, b'\n') if line == 0 => return Ok((1, None)),
-            (true, b'\n') => Chunk::Trailer {
-                line: 0,
-                cr: false,
-                total: total + 1,
-            },
-            (true, _) | (false, b'\n' | 0) => return Err(HeadFault::Malformed),
-            (false, b'\r') => Chunk::Trailer {
-                line,
-                cr: true,
-                total: total + 1,
-            },
-            (false, _) => Chunk::Trailer {
-                line: line + 1,
-                cr: false,
-                total: total + 1,
-            },
-        },
-    };
-    Ok((1, Some(next)))
 }
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ use crate::{
 };
 
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Room for what stands around the file in the form of an upload.
+const UPLOAD_FORM_BYTES: u64 = 64 * 1024;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What routes refer to.
@@ -34,6 +36,8 @@ pub struct Environment {
     pub realtime_host: String,
     /// Largest body of a request to BunBun's own endpoints.
     pub max_api_body_bytes: u64,
+    /// Largest file of an upload.
+    pub file_size_limit: u64,
 }
 
 /// Compiles the built-in profile with the user's configuration.
@@ -160,7 +164,12 @@ impl Compiler<'_> {
         let policy = self.policy(config);
         let own = config.slot.as_deref() == Some("api");
         let is_storage = config.slot.as_deref() == Some("storage");
-        let default_limit = own.then_some(self.environment.max_api_body_bytes);
+        let default_limit = if config.uploads {
+            let file = self.environment.file_size_limit;
+            Some(file.saturating_add(UPLOAD_FORM_BYTES))
+        } else {
+            own.then_some(self.environment.max_api_body_bytes)
+        };
         if self.faults.len() > before {
             return None;
         }

@@ -3,12 +3,13 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bunbun_core::task;
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use super::http1::{self, Io};
 use crate::body::EdgeBody;
 
 /// A URL's scheme and host: what is the same for all of its addresses.
@@ -34,16 +35,25 @@ pub(crate) enum Protocol {
     Https,
 }
 
-/// The sending half of a connection.
+/// A connection that takes requests.
 pub(crate) enum Sender {
-    Http1(http1::SendRequest<EdgeBody>),
+    Http1(Box<http1::Connection>),
     Http2(http2::SendRequest<EdgeBody>),
 }
 
 impl Sender {
-    pub(crate) fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&mut self) -> bool {
         match self {
-            Self::Http1(sender) => sender.is_closed(),
+            Self::Http1(connection) => connection.is_closed(),
+            Self::Http2(sender) => sender.is_closed(),
+        }
+    }
+
+    /// Whether the kernel knows that it is closed.
+    pub(crate) fn is_closed_now(&self) -> bool {
+        match self {
+            Self::Http1(connection) => connection.is_closed_now(),
+            // Its driver looks, and the upstream says what it has not begun with.
             Self::Http2(sender) => sender.is_closed(),
         }
     }
@@ -115,8 +125,8 @@ pub(crate) async fn connect(
             .map_err(ConnectError::Tcp)?;
         stream.set_nodelay(true).map_err(ConnectError::Tcp)?;
         match origin.protocol {
-            Protocol::Http => handshake_http1(TokioIo::new(stream)).await,
-            Protocol::H2c if http1_only => handshake_http1(TokioIo::new(stream)).await,
+            Protocol::Http => Ok(http1(Io::Tcp(stream))),
+            Protocol::H2c if http1_only => Ok(http1(Io::Tcp(stream))),
             Protocol::H2c => handshake_http2(TokioIo::new(stream)).await,
             Protocol::Https => {
                 let host = origin.host.trim_matches(['[', ']']).to_owned();
@@ -131,7 +141,7 @@ pub(crate) async fn connect(
                 if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
                     handshake_http2(TokioIo::new(stream)).await
                 } else {
-                    handshake_http1(TokioIo::new(stream)).await
+                    Ok(http1(Io::Tls(Box::new(stream))))
                 }
             }
         }
@@ -141,21 +151,8 @@ pub(crate) async fn connect(
         .map_err(|_| ConnectError::Timeout(timeout))?
 }
 
-async fn handshake_http1<IO>(io: IO) -> Result<Sender, ConnectError>
-where
-    IO: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
-{
-    let (sender, connection) = http1::Builder::new()
-        .max_headers(256)
-        .handshake(io)
-        .await
-        .map_err(ConnectError::Http)?;
-    task::spawn_quiet(async move {
-        if let Err(error) = connection.with_upgrades().await {
-            tracing::debug!(%error, "upstream connection ended");
-        }
-    });
-    Ok(Sender::Http1(sender))
+fn http1(io: Io) -> Sender {
+    Sender::Http1(Box::new(http1::Connection::new(io)))
 }
 
 async fn handshake_http2<IO>(io: IO) -> Result<Sender, ConnectError>

@@ -66,11 +66,17 @@ impl Endpoint {
         &self.opening[shard % self.opening.len()]
     }
 
-    /// A connection that was used before; the most recent one, so that surplus ones grow old.
-    pub(crate) fn take_idle(&self, shard: usize, keepalive: Duration) -> Option<Sender> {
+    /// A connection that was used before; the most recent one, so that surplus ones grow old. Where
+    /// the request can be sent `once` only, the kernel is asked whether it is still there.
+    pub(crate) fn take_idle(
+        &self,
+        shard: usize,
+        keepalive: Duration,
+        once: bool,
+    ) -> Option<Sender> {
         let mut idle = self.shard(shard).lock();
         while let Some(Idle {
-            sender,
+            mut sender,
             opened,
             since,
         }) = idle.pop()
@@ -79,7 +85,7 @@ impl Endpoint {
                 idle.clear(); // the rest is older still
                 return None;
             }
-            if sender.is_closed() {
+            if sender.is_closed() || (once && sender.is_closed_now()) {
                 continue;
             }
             if let Sender::Http2(shared) = &sender {
@@ -96,11 +102,8 @@ impl Endpoint {
         None
     }
 
-    /// Keeps a connection for the next request.
+    /// Keeps a connection for the next request. Whether it is closed is asked when it is taken.
     pub(crate) fn put_idle(&self, shard: usize, sender: Sender) {
-        if sender.is_closed() {
-            return;
-        }
         let mut idle = self.shard(shard).lock();
         if matches!(sender, Sender::Http2(_)) {
             // One connection carries all streams; the one before finishes its own.
@@ -131,7 +134,7 @@ impl Endpoint {
         for shard in &self.idle {
             shard
                 .lock()
-                .retain(|idle| idle.since.elapsed() <= keepalive && !idle.sender.is_closed());
+                .retain_mut(|idle| idle.since.elapsed() <= keepalive && !idle.sender.is_closed());
         }
     }
 

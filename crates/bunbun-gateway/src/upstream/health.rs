@@ -6,12 +6,13 @@ use std::{
 };
 
 use bunbun_core::{shutdown::Shutdown, task};
-use http::{Method, Request, header::HOST};
+use http::{HeaderMap, HeaderValue, Method, header::USER_AGENT};
 
 use super::{
     Registry, Upstream,
     connection::{self, Sender},
     endpoint::Endpoint,
+    http1::RequestHead,
 };
 use crate::body::EdgeBody;
 
@@ -68,18 +69,21 @@ impl Upstream {
             connection::connect(endpoint.address, origin, self.tls.as_ref(), true, timeout)
                 .await
                 .map_err(|_| ProbeError::Connection)?;
-        let Sender::Http1(mut sender) = sender else {
+        let Sender::Http1(connection) = sender else {
             return Err(ProbeError::Connection);
         };
-        let request = Request::builder()
-            .method(Method::GET)
-            .uri(format!("{}{path}", origin.base_path))
-            .header(HOST, origin.authority.clone())
-            .header("user-agent", "bunbun-health-check")
-            .body(EdgeBody::Empty)
-            .map_err(|_| ProbeError::Connection)?;
-        let response = sender
-            .send_request(request)
+        let mut headers = HeaderMap::new();
+        headers.insert(USER_AGENT, HeaderValue::from_static("bunbun-health-check"));
+        let head = RequestHead {
+            method: &Method::GET,
+            base_path: &origin.base_path,
+            target: path,
+            host: &origin.authority,
+            headers: &headers,
+            upgrade: false,
+        };
+        let response = connection
+            .exchange(&head, EdgeBody::Empty)
             .await
             .map_err(|_| ProbeError::Connection)?;
         let status = response.status();

@@ -6,6 +6,7 @@ mod budget;
 mod connection;
 mod endpoint;
 pub mod health;
+pub(crate) mod http1;
 mod resolve;
 mod send;
 
@@ -30,8 +31,9 @@ pub use health::ProbeError;
 use http::HeaderValue;
 use parking_lot::Mutex;
 pub use resolve::{Resolve, SystemResolver};
-pub(crate) use send::replay;
+pub(crate) use send::UpstreamBody;
 pub use send::{Lease, SendError, SendOptions};
+pub(crate) use send::{is_idempotent, replay};
 use tokio::sync::Semaphore;
 use url::Url;
 
@@ -255,7 +257,7 @@ impl Upstream {
     async fn endpoints(self: &Arc<Self>) -> Arc<Vec<Arc<Endpoint>>> {
         let endpoints = self.endpoints.load_full();
         if endpoints.is_empty() {
-            self.resolve().await;
+            Box::pin(self.resolve()).await;
             return self.endpoints.load_full();
         }
         let age = self

@@ -7,16 +7,17 @@ use std::{
 };
 
 use http::{Method, Request, Response, Uri, Version, header::HOST, uri::PathAndQuery};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     Upstream, balance,
-    connection::{self, Sender},
+    connection::{self, Origin, Sender},
     endpoint::{Endpoint, InFlight},
+    http1::{self, Answer, Connection, RequestHead},
 };
 use crate::{
-    body::{EdgeBody, OnEnd, Progress},
+    body::{self, EdgeBody, Progress, SocketBody},
     refusal::Refusal,
 };
 
@@ -57,29 +58,57 @@ pub struct SendError {
     pub cause: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
-/// The connection that an answer comes from; goes back to the pool when the answer has ended.
+/// The place of a request that is under way, until its answer has ended.
 pub struct Lease {
-    sender: Option<Sender>,
     endpoint: InFlight,
     shard: usize,
     _permit: OwnedSemaphorePermit,
 }
 
-impl OnEnd for Lease {
-    fn ended(&mut self) {
-        if let Some(sender @ Sender::Http1(_)) = self.sender.take() {
-            self.endpoint.0.put_idle(self.shard, sender);
+impl Lease {
+    /// The answer has ended; its connection, if it can be used again, goes back to the pool.
+    pub(crate) fn give_back(self, connection: Option<Box<Connection>>) {
+        if let Some(connection) = connection {
+            self.endpoint
+                .0
+                .put_idle(self.shard, Sender::Http1(connection));
         }
+    }
+}
+
+/// The body of an upstream's answer.
+pub(crate) enum UpstreamBody {
+    Http1(Answer),
+    Http2(Incoming),
+}
+
+impl UpstreamBody {
+    /// As the body of an answer to a client. At its end the connection goes back to the pool.
+    pub(crate) fn into_edge(self, lease: Lease, idle_timeout: Duration) -> EdgeBody {
+        let body = match self {
+            Self::Http1(Answer::Whole(bytes, connection)) => {
+                lease.give_back(connection);
+                return match bytes.is_empty() {
+                    true => EdgeBody::Empty,
+                    false => EdgeBody::Full(Some(bytes)),
+                };
+            }
+            Self::Http1(Answer::Upgraded(_)) => return EdgeBody::Empty,
+            Self::Http1(Answer::Streamed(body)) => SocketBody::of_answer(body, idle_timeout),
+            Self::Http2(incoming) if incoming.is_end_stream() => return EdgeBody::Empty,
+            Self::Http2(incoming) => SocketBody::new(incoming, idle_timeout),
+        };
+        EdgeBody::Socket(Box::new(body.with_lease(lease)))
     }
 }
 
 /// What became of one attempt.
 enum Attempt {
-    Answered(Response<Incoming>, Option<Sender>),
+    Answered(Response<UpstreamBody>),
     /// There is no connection to this address.
-    Unreachable(Request<EdgeBody>, SendError),
+    Unreachable(SendError),
     /// The connection was an idle one and died before it took anything of the request.
-    Unsent(Request<EdgeBody>, SendError),
+    Unsent(SendError),
     /// The connection was an idle one and died before any answer.
     Stale(SendError),
     /// The upstream has not begun with it: HTTP/2 says so. The connection is good.
@@ -97,15 +126,15 @@ impl Upstream {
     /// # Errors
     /// [`SendError`] when there is no answer; a request that may have been executed is repeated
     /// only when its method is idempotent and its body is there to send again.
-    pub async fn send(
+    pub(crate) async fn send(
         self: &Arc<Self>,
         mut request: Request<EdgeBody>,
         options: &SendOptions,
-    ) -> Result<(Response<Incoming>, Lease), SendError> {
+    ) -> Result<(Response<UpstreamBody>, Lease), SendError> {
         let permit = self.permit().await?;
         self.budget.earn();
-        let repeatable = is_idempotent(request.method());
-        let (uri, host) = (request.uri().clone(), request.headers().get(HOST).cloned());
+        let is_replayable = request.body().replay().is_some();
+        let is_repeatable = is_replayable && is_idempotent(request.method());
         let (mut tried, mut unsent, mut repeats) = (Vec::new(), 0, 0);
         // Set when an idle connection turned out to be dead: its siblings may be, too.
         let mut afresh = options.upgrade;
@@ -117,47 +146,41 @@ impl Upstream {
                 Err(error) => return Err(failure.unwrap_or(error)),
             };
             let in_flight = InFlight::new(Arc::clone(&endpoint));
-            let copy = if repeatable { replay(&request) } else { None };
-            let attempt = self.attempt(&endpoint, request, options, afresh).await;
-            let (again, error) = match attempt {
-                Attempt::Answered(response, sender) => {
+            let attempt = self.attempt(&endpoint, &mut request, options, afresh).await;
+            let (is_granted, error) = match attempt {
+                Attempt::Answered(response) => {
                     endpoint.breaker.succeeded();
-                    let shard = options.shard;
-                    return Ok((
-                        response,
-                        Lease {
-                            sender,
-                            endpoint: in_flight,
-                            shard,
-                            _permit: permit,
-                        },
-                    ));
+                    let lease = Lease {
+                        endpoint: in_flight,
+                        shard: options.shard,
+                        _permit: permit,
+                    };
+                    return Ok((response, lease));
                 }
-                Attempt::Unreachable(back, error) => {
+                Attempt::Unreachable(error) => {
                     tried.push(endpoint);
                     unsent += 1;
                     // A recreated container has a new address: ask for it before giving up.
-                    self.resolve().await;
-                    let elsewhere = unsent <= MAX_UNSENT && self.has_other(&tried);
-                    (Some(back).filter(|_| elsewhere), error)
+                    Box::pin(self.resolve()).await;
+                    (unsent <= MAX_UNSENT && self.has_other(&tried), error)
                 }
-                Attempt::Unsent(back, error) => (
-                    Some(back).filter(|_| !std::mem::replace(&mut afresh, true)),
+                Attempt::Unsent(error) => (
+                    is_replayable && !std::mem::replace(&mut afresh, true),
                     error,
                 ),
                 Attempt::Stale(error) => (
-                    copy.filter(|_| !std::mem::replace(&mut afresh, true)),
+                    is_repeatable && !std::mem::replace(&mut afresh, true),
                     error,
                 ),
                 Attempt::Refused(error) => {
                     unsent += 1;
-                    (copy.filter(|_| unsent <= MAX_UNSENT), error)
+                    (is_repeatable && unsent <= MAX_UNSENT, error)
                 }
                 Attempt::Failed(error) => {
                     tried.push(endpoint);
                     let granted = repeats < options.retries && self.budget.spend();
                     repeats += 1;
-                    (copy.filter(|_| granted), error)
+                    (is_repeatable && granted, error)
                 }
                 Attempt::ClientFailed(error) => return Err(error),
                 Attempt::TimedOut => {
@@ -167,16 +190,10 @@ impl Upstream {
                     });
                 }
             };
-            let Some(again) = again else {
+            if !is_granted {
                 return Err(error);
-            };
-            failure = Some(error);
-            request = again;
-            // What `address` did for one connection does not hold for the next.
-            *request.uri_mut() = uri.clone();
-            if let Some(host) = &host {
-                request.headers_mut().insert(HOST, host.clone());
             }
+            failure = Some(error);
         }
     }
 
@@ -185,7 +202,7 @@ impl Upstream {
             return Ok(permit);
         }
         let waiting = Arc::clone(&self.slots).acquire_owned();
-        match tokio::time::timeout(self.settings.connect_timeout, waiting).await {
+        match Box::pin(tokio::time::timeout(self.settings.connect_timeout, waiting)).await {
             Ok(Ok(permit)) => Ok(permit),
             _ => Err(SendError {
                 refusal: Refusal::UpstreamBusy,
@@ -205,7 +222,7 @@ impl Upstream {
         if let Some(chosen) = balance::choose(&endpoints, tried) {
             return Ok(chosen);
         }
-        let again = self.resolve_again().await;
+        let again = Box::pin(self.resolve_again()).await;
         again
             .then(|| balance::choose(&self.endpoints.load(), tried))
             .flatten()
@@ -223,79 +240,65 @@ impl Upstream {
             .any(|e| !tried.iter().any(|t| Arc::ptr_eq(t, e)))
     }
 
+    /// Sends once. The request stays whole where its body can be sent again, or no connection came
+    /// about.
     async fn attempt(
         &self,
         endpoint: &Arc<Endpoint>,
-        mut request: Request<EdgeBody>,
+        request: &mut Request<EdgeBody>,
         options: &SendOptions,
         afresh: bool,
     ) -> Attempt {
         // However this ends, also by the client's going away: a half-open breaker's probe does
         // not stay taken.
         let _probe = Probe(endpoint);
+        let once = !(is_idempotent(request.method()) && request.body().replay().is_some());
         let idle = if afresh {
             None
         } else {
-            self.idle_sender(endpoint, options.shard).await
+            endpoint.take_idle(options.shard, self.settings.keepalive, once)
         };
         let reused = idle.is_some();
         let sender = match idle {
             Some(sender) => sender,
-            None => match self.open(endpoint, options, afresh).await {
+            // Boxed: a request on an open connection needs no room for a handshake.
+            None => match Box::pin(self.open(endpoint, options, afresh)).await {
                 Ok(sender) => sender,
-                Err(error) => return Attempt::Unreachable(request, error),
+                Err(error) => return Attempt::Unreachable(error),
             },
         };
-        if let Err(error) = self.address(endpoint, &sender, &mut request, options.keep_host) {
-            return Attempt::ClientFailed(error);
-        }
-        match exchange(sender, request, options).await {
-            Exchange::Answered(response, sender) => Attempt::Answered(response, sender),
-            Exchange::Unsent(back, error) if reused => {
-                Attempt::Unsent(back, failed(Refusal::UpstreamFailed, error))
-            }
-            Exchange::Unsent(back, error) => {
+        let origin = &self.origins[endpoint.origin];
+        match exchange(sender, origin, request, options).await {
+            Exchange::Answered(response) => Attempt::Answered(response),
+            Exchange::Unsent(error) if reused => Attempt::Unsent(error),
+            Exchange::Unsent(error) => {
                 endpoint.breaker.failed(&self.breaker);
-                Attempt::Unreachable(back, failed(Refusal::UpstreamFailed, error))
+                // Its body is gone with it, unless it can be made again.
+                match request.body().replay() {
+                    Some(_) => Attempt::Unreachable(error),
+                    None => Attempt::ClientFailed(error),
+                }
             }
+            Exchange::Invalid(error) => Attempt::ClientFailed(error),
             Exchange::Failed(error) if let Some(fault) = options.client_fault() => {
-                Attempt::ClientFailed(failed(fault, error))
+                Attempt::ClientFailed(SendError {
+                    refusal: fault,
+                    ..error
+                })
             }
-            Exchange::Failed(error) if is_refused_stream(&error) => {
-                Attempt::Refused(failed(Refusal::UpstreamFailed, error))
-            }
+            Exchange::Refused(error) => Attempt::Refused(error),
             // An idle connection that the upstream closed just now says nothing of its health.
-            Exchange::Failed(error) if reused => {
-                Attempt::Stale(failed(Refusal::UpstreamFailed, error))
-            }
+            Exchange::Failed(error) if reused => Attempt::Stale(error),
             // The address took the connection, so it is there. That one request made it drop it,
             // or was too slow, must not close the service to everyone else: whoever finds such a
             // request could keep the breaker open.
-            Exchange::Failed(error) => {
+            Exchange::Failed(error) | Exchange::Broken(error) => {
                 endpoint.breaker.succeeded();
-                Attempt::Failed(failed(Refusal::UpstreamFailed, error))
+                Attempt::Failed(error)
             }
             Exchange::TimedOut => {
                 endpoint.breaker.succeeded();
                 Attempt::TimedOut
-            }
-        }
-    }
-
-    /// A connection from the pool that can take a request now.
-    async fn idle_sender(&self, endpoint: &Endpoint, shard: usize) -> Option<Sender> {
-        loop {
-            let mut sender = endpoint.take_idle(shard, self.settings.keepalive)?;
-            let Sender::Http1(http1) = &mut sender else {
-                return Some(sender);
-            };
-            // Given back at its answer's last byte, its driver may need one more turn to be ready.
-            if http1.is_ready() {
-                return Some(sender);
-            }
-            let ready = tokio::time::timeout(Duration::from_millis(20), http1.ready()).await;
-            if matches!(ready, Ok(Ok(()))) {
-                return Some(sender);
             }
         }
     }
@@ -314,7 +317,7 @@ impl Upstream {
             let asked = Instant::now();
             let turn = tokio::time::timeout(timeout, endpoint.opening(options.shard).lock()).await;
             let opened = match afresh {
-                false => self.idle_sender(endpoint, options.shard).await,
+                false => endpoint.take_idle(options.shard, self.settings.keepalive, false),
                 // What another request has opened meanwhile is new enough.
                 true => endpoint.opened_after(options.shard, asked),
             };
@@ -326,9 +329,8 @@ impl Upstream {
             None
         };
         let tls = self.tls.as_ref();
-        // Boxed: a request on a connection that is open already needs no room for a handshake.
         let opening = connection::connect(endpoint.address, origin, tls, options.upgrade, timeout);
-        match Box::pin(opening).await {
+        match opening.await {
             Ok(Sender::Http2(sender)) => {
                 endpoint.speaks_http2.store(true, Ordering::Relaxed);
                 endpoint.put_idle(options.shard, Sender::Http2(sender.clone()));
@@ -345,115 +347,131 @@ impl Upstream {
             }
         }
     }
-
-    /// Puts scheme, host and base path where the connection's protocol wants them.
-    fn address(
-        &self,
-        endpoint: &Endpoint,
-        sender: &Sender,
-        request: &mut Request<EdgeBody>,
-        keep_host: bool,
-    ) -> Result<(), SendError> {
-        let origin = &self.origins[endpoint.origin];
-        // HTTP/1.0 clients may have sent none to keep.
-        if !keep_host || !request.headers().contains_key(HOST) {
-            request.headers_mut().insert(HOST, origin.authority.clone());
-        }
-        let invalid =
-            |error: http::Error| failed(Refusal::BadRequest("the path cannot be sent"), error);
-        let plain = origin.base_path.is_empty();
-        let is_http2 = matches!(sender, Sender::Http2(_));
-        *request.version_mut() = if is_http2 {
-            Version::HTTP_2
-        } else {
-            Version::HTTP_11
-        };
-        if plain && !is_http2 {
-            return Ok(());
-        }
-        let path = request
-            .uri()
-            .path_and_query()
-            .map_or("/", PathAndQuery::as_str);
-        let path = format!("{}{path}", origin.base_path);
-        let mut uri = Uri::builder().path_and_query(path);
-        if is_http2 {
-            let host = request
-                .headers_mut()
-                .remove(HOST)
-                .unwrap_or_else(|| origin.authority.clone());
-            let scheme = if origin.protocol == connection::Protocol::Https {
-                "https"
-            } else {
-                "http"
-            };
-            uri = uri.scheme(scheme).authority(host.as_bytes());
-        }
-        *request.uri_mut() = uri.build().map_err(invalid)?;
-        Ok(())
-    }
 }
 
 enum Exchange {
-    Answered(Response<Incoming>, Option<Sender>),
-    Unsent(Request<EdgeBody>, hyper::Error),
-    Failed(hyper::Error),
+    Answered(Response<UpstreamBody>),
+    Unsent(SendError),
+    Failed(SendError),
+    /// It failed in the middle of its answer.
+    Broken(SendError),
+    /// An HTTP/2 upstream has not begun with it.
+    Refused(SendError),
+    /// It cannot be sent to anyone.
+    Invalid(SendError),
     TimedOut,
 }
 
-async fn exchange(sender: Sender, request: Request<EdgeBody>, options: &SendOptions) -> Exchange {
+async fn exchange(
+    sender: Sender,
+    origin: &Origin,
+    request: &mut Request<EdgeBody>,
+    options: &SendOptions,
+) -> Exchange {
+    let broken = |error| failed(Refusal::UpstreamFailed, error);
     match sender {
-        Sender::Http1(mut sender) => {
-            let sending = sender.try_send_request(request);
-            match timed(sending, options).await {
+        Sender::Http1(connection) => {
+            let body = take_body(request);
+            // HTTP/1.0 clients may have sent none to keep.
+            let kept = request.headers().get(HOST).filter(|_| options.keep_host);
+            let path = request.uri().path_and_query();
+            let head = RequestHead {
+                method: request.method(),
+                base_path: &origin.base_path,
+                target: path.map_or("/", PathAndQuery::as_str),
+                host: kept.unwrap_or(&origin.authority),
+                headers: request.headers(),
+                upgrade: options.upgrade,
+            };
+            match timed(connection.exchange(&head, body), options).await {
                 None => Exchange::TimedOut,
-                Some(Ok(response)) => Exchange::Answered(response, Some(Sender::Http1(sender))),
-                Some(Err(mut error)) => match error.take_message() {
-                    Some(back) => Exchange::Unsent(back, error.into_error()),
-                    None => Exchange::Failed(error.into_error()),
-                },
+                Some(Ok(response)) => Exchange::Answered(response.map(UpstreamBody::Http1)),
+                Some(Err(failure)) if failure.unsent => {
+                    Exchange::Unsent(failed(Refusal::UpstreamFailed, failure.error))
+                }
+                Some(Err(failure)) => {
+                    let refusal = match failure.error {
+                        http1::Error::Malformed(_) => Refusal::UpstreamMalformed,
+                        _ => Refusal::UpstreamFailed,
+                    };
+                    match failure.answered {
+                        true => Exchange::Broken(failed(refusal, failure.error)),
+                        false => Exchange::Failed(failed(refusal, failure.error)),
+                    }
+                }
             }
         }
         Sender::Http2(mut sender) => {
+            let request = match for_http2(request, origin, options.keep_host) {
+                Ok(request) => request,
+                Err(error) => {
+                    let refusal = Refusal::BadRequest("the path cannot be sent");
+                    return Exchange::Invalid(failed(refusal, error));
+                }
+            };
             let sending = sender.try_send_request(request);
             match timed(sending, options).await {
                 None => Exchange::TimedOut,
-                Some(Ok(response)) => Exchange::Answered(response, None),
+                Some(Ok(response)) => Exchange::Answered(response.map(UpstreamBody::Http2)),
                 Some(Err(mut error)) => match error.take_message() {
-                    Some(back) => Exchange::Unsent(back, error.into_error()),
-                    None => Exchange::Failed(error.into_error()),
+                    Some(_) => Exchange::Unsent(broken(error.into_error())),
+                    None => match error.into_error() {
+                        error if is_refused_stream(&error) => Exchange::Refused(broken(error)),
+                        error => Exchange::Failed(broken(error)),
+                    },
                 },
             }
         }
     }
+}
+
+/// The body for one attempt; what can be sent again stays.
+fn take_body(request: &mut Request<EdgeBody>) -> EdgeBody {
+    match request.body().replay() {
+        Some(copy) => copy,
+        None => std::mem::take(request.body_mut()),
+    }
+}
+
+/// The request as HTTP/2 has it: scheme and host in the target.
+fn for_http2(
+    request: &mut Request<EdgeBody>,
+    origin: &Origin,
+    keep_host: bool,
+) -> Result<Request<EdgeBody>, http::Error> {
+    let path = request
+        .uri()
+        .path_and_query()
+        .map_or("/", PathAndQuery::as_str);
+    let scheme = match origin.protocol {
+        connection::Protocol::Https => "https",
+        _ => "http",
+    };
+    let kept = request.headers().get(HOST).filter(|_| keep_host);
+    let uri = Uri::builder()
+        .scheme(scheme)
+        .authority(kept.unwrap_or(&origin.authority).as_bytes())
+        .path_and_query(format!("{}{path}", origin.base_path))
+        .build()?;
+    let body = take_body(request);
+    let mut sent = Request::new(body);
+    *sent.method_mut() = request.method().clone();
+    *sent.uri_mut() = uri;
+    *sent.headers_mut() = request.headers().clone();
+    sent.headers_mut().remove(HOST);
+    *sent.version_mut() = Version::HTTP_2;
+    Ok(sent)
 }
 
 /// Waits for the answer's head. The clock runs from the last movement of the request's body: a
 /// long upload is not a slow answer.
 async fn timed<F: Future>(sending: F, options: &SendOptions) -> Option<F::Output> {
-    let Some(progress) = &options.progress else {
-        return tokio::time::timeout(options.first_byte_timeout, sending)
-            .await
-            .ok();
-    };
-    let mut sending = std::pin::pin!(sending);
-    let mut since = Instant::now();
-    loop {
-        let deadline = since + options.first_byte_timeout;
-        let wait = tokio::time::timeout_at(deadline.into(), &mut sending).await;
-        if let Ok(output) = wait {
-            return Some(output);
-        }
-        // While the client is the one who is waited for, its own timeout holds.
-        since = if progress.waits_for_client() {
-            Instant::now()
-        } else {
-            since.max(progress.last())
-        };
-        if since + options.first_byte_timeout <= Instant::now() {
-            return None;
-        }
-    }
+    body::answered(
+        sending,
+        options.first_byte_timeout,
+        options.progress.as_deref(),
+    )
+    .await
 }
 
 /// Frees a half-open breaker's probe, unless the outcome has done so already.
@@ -481,7 +499,7 @@ fn failed(refusal: Refusal, cause: impl std::error::Error + Send + Sync + 'stati
 }
 
 /// RFC 9110 §9.2.2.
-fn is_idempotent(method: &Method) -> bool {
+pub(crate) fn is_idempotent(method: &Method) -> bool {
     matches!(
         *method,
         Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE

@@ -79,6 +79,7 @@ fn table(config: &GatewayConfig) -> RouteTable {
         shards: 1,
         realtime_host: "realtime-dev.supabase-realtime".to_owned(),
         max_api_body_bytes: 1024,
+        file_size_limit: 1024,
     };
     compile(config, &environment).expect("every translation compiles")
 }

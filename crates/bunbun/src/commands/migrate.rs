@@ -62,6 +62,7 @@ pub(crate) async fn project(config: &Config) -> Result<(), Failure> {
     let mut pool = bunbun_postgres::PoolConfig::new(url.clone(), "migrate");
     pool.size = 1;
     let pool = bunbun_postgres::Pool::new(&pool).map_err(failed)?;
+    bunbun_auth::migrate(&pool).await.map_err(failed)?;
     bunbun_storage::migrate(&pool).await.map_err(failed)?;
     Ok(())
 }

@@ -41,6 +41,7 @@ pub(crate) fn run(
             config_file: sources::file(global),
             data_dir: ".bunbun".into(),
             postgres_mode: SlotMode::Remote,
+            is_dev: false,
             shutdown,
             ready: Box::new(ready),
         })

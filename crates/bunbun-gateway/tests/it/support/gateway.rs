@@ -48,6 +48,7 @@ pub(crate) struct Builder {
     pub(crate) body_timeout: Duration,
     /// Largest body of a request to the slot `api`.
     pub(crate) max_api_body_bytes: u64,
+    pub(crate) file_size_limit: u64,
     /// Public keys of the project `default`.
     pub(crate) jwks: Option<String>,
     /// Rate limits shared by nodes.
@@ -99,6 +100,7 @@ impl Gateway {
             },
             body_timeout: Duration::from_secs(30),
             max_api_body_bytes: 1024 * 1024,
+            file_size_limit: 1024 * 1024,
             jwks: None,
             redis_url: None,
             base_domain: None,
@@ -282,6 +284,7 @@ impl Builder {
             shards: self.options.workers,
             realtime_host: "realtime-dev.supabase-realtime".to_owned(),
             max_api_body_bytes: self.max_api_body_bytes,
+            file_size_limit: self.file_size_limit,
         };
         let snapshot = snapshot(&config, &environment, &self.allowed_origins)
             .unwrap_or_else(|faults| panic!("{faults}"));

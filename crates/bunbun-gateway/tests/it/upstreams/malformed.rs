@@ -80,6 +80,62 @@ fn a_length_beside_chunks_is_not_passed_on() {
 }
 
 #[test]
+fn an_answer_may_arrive_in_any_pieces() {
+    let sent = "HTTP/1.1 103 Early Hints\r\nlink: <a>\r\n\r\n\
+         HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\nx-empty:\r\n\r\n\
+         5 \r\nhello\r\n6;a=\"b\"\r\n world\r\n00\r\nx-sum: 11\r\n\r\n";
+    for size in [1, 2, 3, 7, 64, sent.len()] {
+        let origin = Origin::with(move |_, peer| {
+            for piece in sent.as_bytes().chunks(size) {
+                peer.send(piece);
+                std::thread::sleep(std::time::Duration::from_micros(200));
+            }
+            true
+        });
+        let gateway = Gateway::builder()
+            .config(&one_route(&[&origin.url()], "", ""))
+            .start();
+        for _ in 0..2 {
+            let answer = gateway.get("/u", &[]);
+            assert_eq!(
+                (answer.status, answer.text()),
+                (200, "hello world"),
+                "{size}"
+            );
+            assert_eq!(answer.header("x-empty"), Some(""));
+        }
+        let answer = Http2Client::connect(gateway.address).get("/u");
+        assert_eq!(answer.text(), "hello world", "{size}");
+        // One per worker at most.
+        assert!(origin.connections() <= 2, "connections are used again");
+    }
+}
+
+#[test]
+fn framings_that_two_servers_could_read_differently_are_502() {
+    for head in [
+        "transfer-encoding: gzip, chunked",
+        "transfer-encoding: chunked\r\ntransfer-encoding: chunked",
+        "transfer-encoding: identity",
+        "content-length: 4, 4",
+        "content-length: +4",
+        "content-length: 4\r\ncontent-length: 5",
+    ] {
+        let (_origin, gateway) = answers(format!(
+            "HTTP/1.1 200 OK\r\n{head}\r\n\r\n4\r\nbody\r\n0\r\n\r\n"
+        ));
+        assert_eq!(gateway.get("/u", &[]).status, 502, "{head}");
+        assert_eq!(gateway.load().idle, 0, "{head}");
+    }
+    // Twice the same is the same.
+    let (_origin, gateway) =
+        answers("HTTP/1.1 200 OK\r\ncontent-length: 4\r\ncontent-length: 4\r\n\r\nbody");
+    let answer = gateway.get("/u", &[]);
+    assert_eq!((answer.status, answer.text()), (200, "body"));
+    assert_eq!(answer.all("content-length"), ["4"]);
+}
+
+#[test]
 fn answers_without_bodies_lose_what_follows_them() {
     for status in ["204 No Content", "304 Not Modified"] {
         let (origin, gateway) = answers(format!(
@@ -180,4 +236,45 @@ fn headers_of_the_upstreams_connection_stay_there() {
     }
     assert_eq!(answer.header("x-end"), Some("2"));
     assert_eq!(answer.all("content-length"), ["2"]);
+}
+
+#[test]
+fn the_upstreams_version_and_lengths_of_nothing_stay_there() {
+    let (_origin, gateway) = answers("HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nok");
+    let bytes = gateway.raw("GET /u HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+    assert!(bytes.starts_with(b"HTTP/1.1 200 "));
+    let (_origin, gateway) = answers("HTTP/1.1 204 No Content\r\ncontent-length: 3\r\n\r\n");
+    let answer = Http2Client::connect(gateway.address).get("/u");
+    assert_eq!(
+        (answer.status, answer.headers.contains_key("content-length")),
+        (204, false)
+    );
+    let answer = gateway.request("HEAD", "/u", &[], b"");
+    assert_eq!(
+        (answer.status, answer.header("content-length")),
+        (204, None)
+    );
+}
+
+#[test]
+fn an_answer_that_began_is_no_reason_to_send_again() {
+    let origin = Origin::with(|seen, peer| {
+        if seen.target.ends_with("good") {
+            peer.answer(200, "", "");
+        } else {
+            peer.send("HTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\n");
+        }
+        true
+    });
+    let gateway = Gateway::builder()
+        .config(&one_route(&[&origin.url()], "", ""))
+        .with(|builder| builder.options.workers = 1)
+        .start();
+    assert_eq!(gateway.get("/u/good", &[]).status, 200);
+    assert_eq!(gateway.get("/u/bad", &[]).status, 502);
+    assert_eq!(
+        origin.count(),
+        2,
+        "the connection was a used one, but it answered"
+    );
 }

@@ -31,6 +31,18 @@ use crate::{
 /// Longest wait for PostgreSQL to stop in order.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// Settings that differ from production's, unless someone sets them: nobody waits for mails, and
+/// tests may be as many as they like.
+const FOR_DEVELOPERS: &[(&str, &str)] = &[
+    ("auth.mailer_autoconfirm", "true"),
+    ("auth.rate_limit_email_sent", "0"),
+    ("auth.rate_limit_token_refresh", "0"),
+    ("auth.rate_limit_verify", "0"),
+    ("auth.rate_limit_otp", "0"),
+    ("auth.rate_limit_anonymous", "0"),
+    ("auth.rate_limit_mfa", "0"),
+];
+
 /// Serves until a signal ends it.
 pub(crate) fn run(
     global: &Global,
@@ -42,6 +54,11 @@ pub(crate) fn run(
     if !is_host_chosen(&sources) {
         // Generated keys lie in a file here: no other machine should reach this by default.
         sources.flags.insert("server.host", "127.0.0.1".to_owned());
+    }
+    for (path, value) in FOR_DEVELOPERS {
+        if !sources.is_set(path) {
+            sources.flags.insert(path, (*value).to_owned());
+        }
     }
     let secrets = Secrets::load(&data_dir.join(secrets::FILE))?;
     let own_cluster = sources.get("database.url").is_none();
@@ -154,6 +171,7 @@ impl Session<'_> {
             config_file: self.config_file,
             data_dir: self.data_dir,
             postgres_mode,
+            is_dev: true,
             shutdown,
             ready: Box::new(move |address: SocketAddr| banner.print(address, printer)),
         })

@@ -1,0 +1,3 @@
+//! `/api/dev/*`: what only `bunbun dev` has.
+
+pub mod mailbox;
