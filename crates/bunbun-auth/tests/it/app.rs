@@ -66,25 +66,39 @@ impl Answer {
     /// Checks status and code of a refusal.
     #[track_caller]
     pub(crate) fn refused(self, status: u16, code: &str) -> Value {
-        assert_eq!((self.status, self.code()), (status, code.to_owned()), "{}", self.text);
+        assert_eq!(
+            (self.status, self.code()),
+            (status, code.to_owned()),
+            "{}",
+            self.text
+        );
         assert_eq!(self.header("x-sb-error-code"), code);
         self.body
     }
 
     pub(crate) fn code(&self) -> String {
-        let code = self.body["code"].as_str().or_else(|| self.body["error_code"].as_str());
+        let code = self.body["code"]
+            .as_str()
+            .or_else(|| self.body["error_code"].as_str());
         code.unwrap_or_default().to_owned()
     }
 
     #[track_caller]
     pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
     }
 
     /// Where a redirect leads, with the parameters of its query and of its fragment.
     #[track_caller]
     pub(crate) fn location(&self) -> Location {
-        assert!(matches!(self.status, 302 | 303), "{} {}", self.status, self.text);
+        assert!(
+            matches!(self.status, 302 | 303),
+            "{} {}",
+            self.status,
+            self.text
+        );
         Location::read(self.header("location"))
     }
 }
@@ -100,7 +114,11 @@ pub(crate) struct Location {
 impl Location {
     pub(crate) fn read(text: &str) -> Self {
         let url = Url::parse(text).unwrap();
-        let pairs = |text: &str| url::form_urlencoded::parse(text.as_bytes()).into_owned().collect();
+        let pairs = |text: &str| {
+            url::form_urlencoded::parse(text.as_bytes())
+                .into_owned()
+                .collect()
+        };
         Self {
             query: pairs(url.query().unwrap_or_default()),
             fragment: pairs(url.fragment().unwrap_or_default()),
@@ -137,7 +155,10 @@ impl Call<'_> {
     /// As the user of a session.
     #[track_caller]
     pub(crate) fn by(self, session: &Value) -> Self {
-        let token = session["access_token"].as_str().expect("a session").to_owned();
+        let token = session["access_token"]
+            .as_str()
+            .expect("a session")
+            .to_owned();
         self.bearer(token)
     }
 
@@ -239,7 +260,9 @@ impl App {
     ) -> Self {
         let env = DEFAULTS.iter().chain(settings);
         let sources = Sources {
-            env: env.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            env: env
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
             ..Sources::default()
         };
         let config = Config::load(&sources).unwrap_or_else(|faults| panic!("{faults}"));
@@ -328,14 +351,20 @@ impl App {
 
     pub(crate) async fn refresh(&self, token: &Value) -> Answer {
         let body = json!({ "refresh_token": token });
-        self.post("/token?grant_type=refresh_token", &body).send().await
+        self.post("/token?grant_type=refresh_token", &body)
+            .send()
+            .await
     }
 
     /// The claims of a session's access token, verified.
     #[track_caller]
     pub(crate) fn claims(&self, session: &Value) -> Value {
         let token = session["access_token"].as_str().expect("a session");
-        let claims = self.project.verifier.verify(token).expect("a token of ours");
+        let claims = self
+            .project
+            .verifier
+            .verify(token)
+            .expect("a token of ours");
         Value::Object(claims.all.clone().into_iter().collect())
     }
 
@@ -348,18 +377,28 @@ impl App {
 
     /// What a link of a mail is to this service.
     pub(crate) fn path_of(link: &str) -> String {
-        link.strip_prefix(EXTERNAL_URL).expect("a link of ours").to_owned()
+        link.strip_prefix(EXTERNAL_URL)
+            .expect("a link of ours")
+            .to_owned()
     }
 
     /// One value of the database, as its superuser.
     pub(crate) async fn sql(&self, sql: &str) -> String {
         let client = self.database.superuser().await;
-        let rows = client.query(&format!("select ({sql})::text"), &[]).await.unwrap();
+        let rows = client
+            .query(&format!("select ({sql})::text"), &[])
+            .await
+            .unwrap();
         rows[0].get::<_, Option<String>>(0).unwrap_or_default()
     }
 
     pub(crate) async fn execute(&self, sql: &str) {
-        self.database.superuser().await.batch_execute(sql).await.unwrap();
+        self.database
+            .superuser()
+            .await
+            .batch_execute(sql)
+            .await
+            .unwrap();
     }
 }
 

@@ -25,11 +25,18 @@ pub(crate) async fn come_back(app: &App, provider: &Provider, location: &Locatio
     let nonce = location.query.get("nonce").cloned().unwrap_or_default();
     provider.says.lock().nonce = nonce;
     let state = &location.query["state"];
-    app.get(format!("/callback?code=a-code&state={state}")).send().await.location()
+    app.get(format!("/callback?code=a-code&state={state}"))
+        .send()
+        .await
+        .location()
 }
 
 async fn sign_in(app: &App, provider: &Provider, query: &str) -> Location {
-    let location = app.get(format!("/authorize?{query}")).send().await.location();
+    let location = app
+        .get(format!("/authorize?{query}"))
+        .send()
+        .await
+        .location();
     come_back(app, provider, &location).await
 }
 
@@ -39,12 +46,20 @@ fn someone(subject: &str, email: &str) -> Value {
 
 #[tokio::test]
 async fn the_implicit_flow_ends_with_a_session_in_the_fragment() {
-    let Some((app, provider)) = with_provider(Key::es256("one"), &[]).await else { return };
+    let Some((app, provider)) = with_provider(Key::es256("one"), &[]).await else {
+        return;
+    };
     let email = address();
     provider.says.lock().claims = someone("s1", &email);
-    let path = format!("/authorize?provider=acme&scopes=calendar&prompt=login&redirect_to={SITE}/in?x=1");
+    let path =
+        format!("/authorize?provider=acme&scopes=calendar&prompt=login&redirect_to={SITE}/in?x=1");
     let location = app.get(path).send().await.location();
-    assert!(location.url.as_str().starts_with(&format!("{}/authorize?", provider.issuer)));
+    assert!(
+        location
+            .url
+            .as_str()
+            .starts_with(&format!("{}/authorize?", provider.issuer))
+    );
     let query = &location.query;
     assert_eq!(query["client_id"], CLIENT_ID);
     assert_eq!(query["redirect_uri"], format!("{EXTERNAL_URL}/callback"));
@@ -55,7 +70,11 @@ async fn the_implicit_flow_ends_with_a_session_in_the_fragment() {
     assert!(!query.contains_key("redirect_to"));
 
     let back = come_back(&app, &provider, &location).await;
-    assert!(back.url.as_str().starts_with("http://app.example/in?x=1#"), "{}", back.url);
+    assert!(
+        back.url.as_str().starts_with("http://app.example/in?x=1#"),
+        "{}",
+        back.url
+    );
     assert_eq!(back.fragment["provider_token"], "provider-access");
     assert_eq!(back.fragment["provider_refresh_token"], "provider-refresh");
     let form = provider.says.lock().exchanged[0].clone();
@@ -66,50 +85,88 @@ async fn the_implicit_flow_ends_with_a_session_in_the_fragment() {
     use sha2::Digest as _;
     let hash = sha2::Sha256::digest(form["code_verifier"].as_bytes());
     let expected = base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(hash);
-    assert_eq!(expected, query["code_challenge"], "the verifier fits the challenge");
+    assert_eq!(
+        expected, query["code_challenge"],
+        "the verifier fits the challenge"
+    );
 
-    let user = app.get("/user").bearer(&back.fragment["access_token"]).send().await.ok();
+    let user = app
+        .get("/user")
+        .bearer(&back.fragment["access_token"])
+        .send()
+        .await
+        .ok();
     assert_eq!(user["email"], email.as_str());
-    assert_eq!(user["app_metadata"], json!({ "provider": "acme", "providers": ["acme"] }));
+    assert_eq!(
+        user["app_metadata"],
+        json!({ "provider": "acme", "providers": ["acme"] })
+    );
     assert_eq!(user["user_metadata"]["name"], "Ada");
     assert_eq!(user["identities"][0]["identity_data"]["sub"], "s1");
     // Again: the same user.
     let again = sign_in(&app, &provider, "provider=acme").await;
-    let same = app.get("/user").bearer(&again.fragment["access_token"]).send().await.ok();
+    let same = app
+        .get("/user")
+        .bearer(&again.fragment["access_token"])
+        .send()
+        .await
+        .ok();
     assert_eq!(same["id"], user["id"]);
 }
 
 #[tokio::test]
 async fn with_pkce_a_code_is_exchanged() {
-    let Some((app, provider)) = with_provider(Key::rs256("one"), &[]).await else { return };
+    let Some((app, provider)) = with_provider(Key::rs256("one"), &[]).await else {
+        return;
+    };
     provider.says.lock().claims = someone("s1", &address());
-    let query = format!("provider=acme&code_challenge={}&code_challenge_method=s256", challenge());
+    let query = format!(
+        "provider=acme&code_challenge={}&code_challenge_method=s256",
+        challenge()
+    );
     let back = sign_in(&app, &provider, &query).await;
     assert!(back.fragment.is_empty());
     let code = &back.query["code"];
-    exchange(&app, code, "another-verifier-that-has-at-least-43-characters").await.refused(400, "bad_code_verifier");
+    exchange(
+        &app,
+        code,
+        "another-verifier-that-has-at-least-43-characters",
+    )
+    .await
+    .refused(400, "bad_code_verifier");
     let session = exchange(&app, code, VERIFIER).await.ok();
     assert_eq!(session["provider_token"], "provider-access");
     assert_eq!(session["provider_refresh_token"], "provider-refresh");
     assert_eq!(app.claims(&session)["amr"][0]["method"], "oauth");
-    exchange(&app, code, VERIFIER).await.refused(404, "flow_state_not_found");
+    exchange(&app, code, VERIFIER)
+        .await
+        .refused(404, "flow_state_not_found");
 }
 
 #[tokio::test]
 async fn only_an_address_that_both_sides_verified_joins_accounts() {
-    let Some((app, provider)) = with_provider(Key::es256("one"), &[]).await else { return };
+    let Some((app, provider)) = with_provider(Key::es256("one"), &[]).await else {
+        return;
+    };
     let email = address();
     let known = app.sign_up(&email).await;
+    app.clock.advance(1);
     provider.says.lock().claims = someone("s1", &email);
     let back = sign_in(&app, &provider, "provider=acme").await;
-    let user = app.get("/user").bearer(&back.fragment["access_token"]).send().await.ok();
+    let user = app
+        .get("/user")
+        .bearer(&back.fragment["access_token"])
+        .send()
+        .await
+        .ok();
     assert_eq!(user["id"], known["user"]["id"]);
     assert_eq!(user["app_metadata"]["providers"], json!(["email", "acme"]));
 
     // An address that the provider did not verify is nobody's proof.
     let victim = address();
     let known = app.sign_up(&victim).await;
-    provider.says.lock().claims = json!({ "sub": "thief", "email": victim, "email_verified": false });
+    provider.says.lock().claims =
+        json!({ "sub": "thief", "email": victim, "email_verified": false });
     let back = sign_in(&app, &provider, "provider=acme").await;
     if let Some(token) = back.fragment.get("access_token") {
         let user = app.get("/user").bearer(token).send().await.ok();
@@ -121,25 +178,47 @@ async fn only_an_address_that_both_sides_verified_joins_accounts() {
 
 #[tokio::test]
 async fn whoever_prepared_an_account_for_a_stranger_loses_it() {
-    let Some((app, provider)) = with_provider(Key::es256("one"), &[("MAILER_AUTOCONFIRM", "false")]).await else { return };
+    let Some((app, provider)) =
+        with_provider(Key::es256("one"), &[("MAILER_AUTOCONFIRM", "false")]).await
+    else {
+        return;
+    };
     // The thief signs up with the victim's address, and waits.
     let victim = address();
     app.sign_up(&victim).await;
     provider.says.lock().claims = someone("s1", &victim);
     let back = sign_in(&app, &provider, "provider=acme").await;
-    let user = app.get("/user").bearer(&back.fragment["access_token"]).send().await.ok();
+    let user = app
+        .get("/user")
+        .bearer(&back.fragment["access_token"])
+        .send()
+        .await
+        .ok();
     assert_eq!(user["email"], victim.as_str());
-    assert_eq!(user["identities"].as_array().unwrap().len(), 1, "only the provider's");
-    app.sign_in(&victim, PASSWORD).await.refused(400, "invalid_credentials");
+    assert_eq!(
+        user["identities"].as_array().unwrap().len(),
+        1,
+        "only the provider's"
+    );
+    app.sign_in(&victim, PASSWORD)
+        .await
+        .refused(400, "invalid_credentials");
 }
 
 #[tokio::test]
 async fn an_unverified_address_has_to_be_confirmed_first() {
-    let Some((app, provider)) = with_provider(Key::es256("one"), &[("MAILER_AUTOCONFIRM", "false")]).await else { return };
+    let Some((app, provider)) =
+        with_provider(Key::es256("one"), &[("MAILER_AUTOCONFIRM", "false")]).await
+    else {
+        return;
+    };
     let email = address();
     provider.says.lock().claims = json!({ "sub": "s1", "email": email, "email_verified": false });
     let back = sign_in(&app, &provider, "provider=acme").await;
-    assert_eq!(back.query["error_code"], "provider_email_needs_verification");
+    assert_eq!(
+        back.query["error_code"],
+        "provider_email_needs_verification"
+    );
     let link = app.mail(&email).link;
     let location = app.get(App::path_of(&link)).send().await.location();
     assert!(location.fragment.contains_key("access_token"));
@@ -149,7 +228,9 @@ async fn an_unverified_address_has_to_be_confirmed_first() {
 
 #[tokio::test]
 async fn tokens_that_are_not_for_us_sign_nobody_in() {
-    let Some((app, provider)) = with_provider(Key::es256("one"), &[]).await else { return };
+    let Some((app, provider)) = with_provider(Key::es256("one"), &[]).await else {
+        return;
+    };
     let stranger = Key::es256("one");
     let issuer = provider.issuer.clone();
     let good = json!({ "sub": "s1", "email": "a@b.co", "email_verified": true });
@@ -160,12 +241,18 @@ async fn tokens_that_are_not_for_us_sign_nobody_in() {
     };
     for (what, claims) in [
         ("another audience", with("aud", json!("someone-else"))),
-        ("several audiences", with("aud", json!([CLIENT_ID, "someone-else"]))),
+        (
+            "several audiences",
+            with("aud", json!([CLIENT_ID, "someone-else"])),
+        ),
         ("another issuer", with("iss", json!("http://127.0.0.1:1"))),
         ("expired", with("exp", json!(START - 120))),
         ("from the future", with("iat", json!(START + 600))),
         ("another nonce", with("nonce", json!("another"))),
-        ("another access token", with("at_hash", json!("AAAAAAAAAAAAAAAAAAAAAA"))),
+        (
+            "another access token",
+            with("at_hash", json!("AAAAAAAAAAAAAAAAAAAAAA")),
+        ),
     ] {
         provider.says.lock().claims = claims;
         let back = sign_in(&app, &provider, "provider=acme").await;
@@ -181,7 +268,12 @@ async fn tokens_that_are_not_for_us_sign_nobody_in() {
         "eyJhbGciOiJub25lIiwia2lkIjoib25lIn0.{}.",
         base64::Engine::encode(&base64::prelude::BASE64_URL_SAFE_NO_PAD, claims.to_string())
     );
-    for token in [stranger.sign(&claims), none, "x.y.z".to_owned(), String::new()] {
+    for token in [
+        stranger.sign(&claims),
+        none,
+        "x.y.z".to_owned(),
+        String::new(),
+    ] {
         let location = app.get("/authorize?provider=acme").send().await.location();
         claims["nonce"] = location.query["nonce"].clone().into();
         provider.says.lock().id_token = Some(token);
@@ -193,7 +285,9 @@ async fn tokens_that_are_not_for_us_sign_nobody_in() {
 
 #[tokio::test]
 async fn a_key_that_is_new_is_fetched_but_not_over_and_over() {
-    let Some((app, provider)) = with_provider(Key::es256("one"), &[]).await else { return };
+    let Some((app, provider)) = with_provider(Key::es256("one"), &[]).await else {
+        return;
+    };
     provider.says.lock().claims = someone("s1", &address());
     sign_in(&app, &provider, "provider=acme").await;
     assert_eq!(provider.says.lock().fetches, 1);
@@ -209,16 +303,28 @@ async fn a_key_that_is_new_is_fetched_but_not_over_and_over() {
         let back = sign_in(&app, &provider, "provider=acme").await;
         assert!(back.query.contains_key("error"));
     }
-    assert!(provider.says.lock().fetches <= fetches + 1, "unknown keys are no lever");
+    assert!(
+        provider.says.lock().fetches <= fetches + 1,
+        "unknown keys are no lever"
+    );
 }
 
 #[tokio::test]
 async fn states_are_ours_and_end() {
-    let Some((app, provider)) = with_provider(Key::es256("one"), &[]).await else { return };
+    let Some((app, provider)) = with_provider(Key::es256("one"), &[]).await else {
+        return;
+    };
     provider.says.lock().claims = someone("s1", &address());
     for query in ["code=x", "code=x&state=nonsense", "code=x&state=a.b.c"] {
-        let back = app.get(format!("/callback?{query}")).send().await.location();
-        assert!(matches!(back.query["error_code"].as_str(), "bad_oauth_state" | "bad_oauth_callback"));
+        let back = app
+            .get(format!("/callback?{query}"))
+            .send()
+            .await
+            .location();
+        assert!(matches!(
+            back.query["error_code"].as_str(),
+            "bad_oauth_state" | "bad_oauth_callback"
+        ));
         assert_eq!(back.base(), "http://app.example/");
     }
     let location = app.get("/authorize?provider=acme").send().await.location();
@@ -228,20 +334,38 @@ async fn states_are_ours_and_end() {
     // An access token of ours is no state.
     let session = app.sign_up(&address()).await;
     let token = session["access_token"].as_str().unwrap();
-    let back = app.get(format!("/callback?code=x&state={token}")).send().await.location();
+    let back = app
+        .get(format!("/callback?code=x&state={token}"))
+        .send()
+        .await
+        .location();
     assert_eq!(back.query["error_code"], "bad_oauth_state");
     // And a state no access token.
-    let state = &app.get("/authorize?provider=acme").send().await.location().query["state"].clone();
-    app.get("/user").bearer(state).send().await.refused(403, "bad_jwt");
+    let state = &app
+        .get("/authorize?provider=acme")
+        .send()
+        .await
+        .location()
+        .query["state"]
+        .clone();
+    app.get("/user")
+        .bearer(state)
+        .send()
+        .await
+        .refused(403, "bad_jwt");
 }
 
 #[tokio::test]
 async fn what_the_provider_refuses_is_passed_on_without_its_markup() {
-    let Some((app, provider)) = with_provider(Key::es256("one"), &[]).await else { return };
+    let Some((app, provider)) = with_provider(Key::es256("one"), &[]).await else {
+        return;
+    };
     let _ = &provider;
     let location = app.get("/authorize?provider=acme").send().await.location();
     let state = &location.query["state"];
-    let path = format!("/callback?state={state}&error=access_denied&error_description=No%20thanks%0d%0aX:y");
+    let path = format!(
+        "/callback?state={state}&error=access_denied&error_description=No%20thanks%0d%0aX:y"
+    );
     let answer = app.get(path).send().await;
     let back = answer.location();
     assert_eq!(back.query["error"], "access_denied");
@@ -251,16 +375,29 @@ async fn what_the_provider_refuses_is_passed_on_without_its_markup() {
 
 #[tokio::test]
 async fn providers_have_to_be_known() {
-    let Some(app) = App::start(&[]).await else { return };
-    for path in ["/authorize", "/authorize?provider=github", "/authorize?provider=nonsense"] {
+    let Some(app) = App::start(&[]).await else {
+        return;
+    };
+    for path in [
+        "/authorize",
+        "/authorize?provider=github",
+        "/authorize?provider=nonsense",
+    ] {
         let answer = app.get(path).send().await;
-        assert_eq!((answer.status, answer.code().as_str()), (400, "validation_failed"), "{}", answer.text);
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (400, "validation_failed"),
+            "{}",
+            answer.text
+        );
     }
 }
 
 #[tokio::test]
 async fn github_tells_addresses_by_itself() {
-    let Some((app, provider)) = with_provider(Key::es256("one"), &[]).await else { return };
+    let Some((app, provider)) = with_provider(Key::es256("one"), &[]).await else {
+        return;
+    };
     let email = address();
     provider.says.lock().github = (
         json!({ "id": 77, "login": "ada", "name": "Ada", "avatar_url": "https://a.example/1" }),
@@ -270,10 +407,24 @@ async fn github_tells_addresses_by_itself() {
             { "email": "unproven@example.com", "primary": false, "verified": false },
         ]),
     );
-    let location = app.get("/authorize?provider=github").send().await.location();
-    assert!(location.url.as_str().starts_with(&format!("{}/login/oauth/authorize?", provider.issuer)));
+    let location = app
+        .get("/authorize?provider=github")
+        .send()
+        .await
+        .location();
+    assert!(
+        location
+            .url
+            .as_str()
+            .starts_with(&format!("{}/login/oauth/authorize?", provider.issuer))
+    );
     let back = come_back(&app, &provider, &location).await;
-    let user = app.get("/user").bearer(&back.fragment["access_token"]).send().await.ok();
+    let user = app
+        .get("/user")
+        .bearer(&back.fragment["access_token"])
+        .send()
+        .await
+        .ok();
     assert_eq!(user["email"], email.as_str());
     assert_eq!(user["user_metadata"]["user_name"], "ada");
     assert_eq!(user["identities"][0]["id"], "77");

@@ -34,7 +34,8 @@ async fn endpoint(status: &'static str, answer: &Value) -> (String, Calls) {
                 let complete = text.split_once("\r\n\r\n").filter(|(head, body)| {
                     let length = head.lines().find_map(|line| {
                         let (name, value) = line.split_once(": ")?;
-                        name.eq_ignore_ascii_case("content-length").then(|| value.parse::<usize>().ok())?
+                        name.eq_ignore_ascii_case("content-length")
+                            .then(|| value.parse::<usize>().ok())?
                     });
                     body.len() >= length.unwrap_or(0)
                 });
@@ -65,8 +66,13 @@ fn header(head: &str, name: &str) -> String {
 
 #[tokio::test]
 async fn a_function_customises_claims() {
-    let settings = [("HOOK_CUSTOM_ACCESS_TOKEN_URI", "pg-functions://postgres/public/claims")];
-    let Some(app) = App::start(&settings).await else { return };
+    let settings = [(
+        "HOOK_CUSTOM_ACCESS_TOKEN_URI",
+        "pg-functions://postgres/public/claims",
+    )];
+    let Some(app) = App::start(&settings).await else {
+        return;
+    };
     app.execute(
         "create function public.claims(event jsonb) returns jsonb language sql stable as $$
            select jsonb_set(event, '{claims,plan}', to_jsonb(event->>'authentication_method')) $$;
@@ -81,16 +87,30 @@ async fn a_function_customises_claims() {
 
 #[tokio::test]
 async fn a_function_may_refuse_and_what_it_breaks_is_undone() {
-    let settings = [("HOOK_CUSTOM_ACCESS_TOKEN_URI", "pg-functions://postgres/public/claims")];
-    let Some(app) = App::start(&settings).await else { return };
+    let settings = [(
+        "HOOK_CUSTOM_ACCESS_TOKEN_URI",
+        "pg-functions://postgres/public/claims",
+    )];
+    let Some(app) = App::start(&settings).await else {
+        return;
+    };
     let replace = |body: &str| {
-        format!("create or replace function public.claims(event jsonb) returns jsonb language plpgsql as $$ begin {body} end $$")
+        format!(
+            "create or replace function public.claims(event jsonb) returns jsonb language plpgsql as $$ begin {body} end $$"
+        )
     };
     app.execute(&replace("return jsonb_build_object('error', jsonb_build_object('http_code', 403, 'message', 'Not today'));")).await;
     let body = json!({ "email": address(), "password": PASSWORD });
     let answer = app.post("/signup", &body).send().await;
-    assert_eq!((answer.status, &answer.body["message"]), (403, &json!("Not today")));
-    assert_eq!(app.sql("select count(*) from auth.users").await, "0", "all or nothing");
+    assert_eq!(
+        (answer.status, &answer.body["message"]),
+        (403, &json!("Not today"))
+    );
+    assert_eq!(
+        app.sql("select count(*) from auth.users").await,
+        "0",
+        "all or nothing"
+    );
     for broken in [
         "return jsonb_build_object('claims', jsonb_build_object('role', 'x'));",
         "return '{}'::jsonb;",
@@ -100,8 +120,16 @@ async fn a_function_may_refuse_and_what_it_breaks_is_undone() {
     ] {
         app.execute(&replace(broken)).await;
         let answer = app.post("/signup", &body).send().await;
-        assert!(matches!(answer.status, 422 | 500), "{broken}: {}", answer.text);
-        assert!(!answer.text.contains("secret of the database"), "{}", answer.text);
+        assert!(
+            matches!(answer.status, 422 | 500),
+            "{broken}: {}",
+            answer.text
+        );
+        assert!(
+            !answer.text.contains("secret of the database"),
+            "{}",
+            answer.text
+        );
     }
     assert_eq!(app.sql("select count(*) from auth.users").await, "0");
     app.execute(&replace("return event;")).await;
@@ -110,8 +138,16 @@ async fn a_function_may_refuse_and_what_it_breaks_is_undone() {
 
 #[tokio::test]
 async fn a_function_decides_about_new_users() {
-    let settings = [("HOOK_BEFORE_USER_CREATED_URI", "pg-functions://postgres/public/vet"), ("ENABLE_ANONYMOUS_USERS", "true")];
-    let Some(app) = App::start(&settings).await else { return };
+    let settings = [
+        (
+            "HOOK_BEFORE_USER_CREATED_URI",
+            "pg-functions://postgres/public/vet",
+        ),
+        ("ENABLE_ANONYMOUS_USERS", "true"),
+    ];
+    let Some(app) = App::start(&settings).await else {
+        return;
+    };
     app.execute(
         "create function public.vet(event jsonb) returns jsonb language sql as $$
            select case when event->'user'->>'email' like '%@example.com' then '{}'::jsonb
@@ -120,12 +156,19 @@ async fn a_function_decides_about_new_users() {
     .await;
     app.sign_up(&address()).await;
     for (path, body) in [
-        ("/signup", json!({ "email": "x@elsewhere.example", "password": PASSWORD })),
+        (
+            "/signup",
+            json!({ "email": "x@elsewhere.example", "password": PASSWORD }),
+        ),
         ("/signup", json!({})),
         ("/otp", json!({ "email": "x@elsewhere.example" })),
     ] {
         let answer = app.post(path, &body).send().await;
-        assert_eq!((answer.status, &answer.body["message"]), (400, &json!("Only our own people")), "{path}");
+        assert_eq!(
+            (answer.status, &answer.body["message"]),
+            (400, &json!("Only our own people")),
+            "{path}"
+        );
     }
     assert_eq!(app.sql("select count(*) from auth.users").await, "1");
 }
@@ -135,12 +178,20 @@ async fn an_endpoint_is_called_with_a_signature() {
     let key = BASE64_STANDARD.encode(b"a key of thirty-two bytes, nearly");
     let (url, calls) = endpoint("200 OK", &json!({})).await;
     let secrets = format!("v1,whsec_{key}");
-    let settings = [("HOOK_BEFORE_USER_CREATED_URI", url.as_str()), ("HOOK_BEFORE_USER_CREATED_SECRETS", secrets.as_str())];
-    let Some(app) = App::start(&settings).await else { return };
+    let settings = [
+        ("HOOK_BEFORE_USER_CREATED_URI", url.as_str()),
+        ("HOOK_BEFORE_USER_CREATED_SECRETS", secrets.as_str()),
+    ];
+    let Some(app) = App::start(&settings).await else {
+        return;
+    };
     let email = address();
     app.sign_up(&email).await;
     let (head, body) = calls.lock()[0].clone();
-    let (id, timestamp) = (header(&head, "webhook-id"), header(&head, "webhook-timestamp"));
+    let (id, timestamp) = (
+        header(&head, "webhook-id"),
+        header(&head, "webhook-timestamp"),
+    );
     assert_eq!(timestamp, START.to_string());
     let mut mac = Hmac::<Sha256>::new_from_slice(&BASE64_STANDARD.decode(&key).unwrap()).unwrap();
     mac.update(format!("{id}.{timestamp}.{body}").as_bytes());
@@ -157,7 +208,11 @@ async fn an_endpoint_that_fails_lets_nobody_in() {
     let key = BASE64_STANDARD.encode(b"a key of thirty-two bytes, nearly");
     let secrets = format!("v1,whsec_{key}");
     let (broken, _) = endpoint("500 Internal Server Error", &json!({})).await;
-    let (refusing, _) = endpoint("200 OK", &json!({ "error": { "http_code": 403, "message": "No" } })).await;
+    let (refusing, _) = endpoint(
+        "200 OK",
+        &json!({ "error": { "http_code": 403, "message": "No" } }),
+    )
+    .await;
     let (claimless, _) = endpoint("200 OK", &json!({ "x": 1 })).await;
     for (setting, url, status) in [
         ("HOOK_BEFORE_USER_CREATED_URI", broken.as_str(), 500),
@@ -167,7 +222,9 @@ async fn an_endpoint_that_fails_lets_nobody_in() {
     ] {
         let name = setting.replace("_URI", "_SECRETS");
         let settings = [(setting, url), (name.as_str(), secrets.as_str())];
-        let Some(app) = App::start(&settings).await else { return };
+        let Some(app) = App::start(&settings).await else {
+            return;
+        };
         let body = json!({ "email": address(), "password": PASSWORD });
         let answer = app.post("/signup", &body).send().await;
         assert_eq!(answer.status, status, "{url}: {}", answer.text);

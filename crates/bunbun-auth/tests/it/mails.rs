@@ -19,7 +19,9 @@ async fn nothing_that_a_user_writes_becomes_markup_or_template() {
         ("MAILER_SUBJECTS_CONFIRMATION", "Welcome {{ .Data.name }}"),
         ("URI_ALLOW_LIST", "https://**"),
     ];
-    let Some(app) = App::start(&settings).await else { return };
+    let Some(app) = App::start(&settings).await else {
+        return;
+    };
     let email = address();
     let name = "</p><script>alert(1)</script>{{ .Token }}\r\nBcc: all@example.com";
     let body = json!({ "email": email, "password": PASSWORD, "data": { "name": name } });
@@ -27,9 +29,17 @@ async fn nothing_that_a_user_writes_becomes_markup_or_template() {
     let path = format!("/signup?redirect_to={}", url_encoded(redirect_to));
     app.post(path, &body).send().await.ok();
     let mail = app.mail(&email);
-    assert!(!mail.html.contains("<script>") && !mail.html.contains("<img"), "{}", mail.html);
+    assert!(
+        !mail.html.contains("<script>") && !mail.html.contains("<img"),
+        "{}",
+        mail.html
+    );
     assert!(mail.html.contains("&lt;script&gt;"), "{}", mail.html);
-    assert!(mail.html.contains("{{ .Token }}"), "shown as it is: {}", mail.html);
+    assert!(
+        mail.html.contains("{{ .Token }}"),
+        "shown as it is: {}",
+        mail.html
+    );
     assert!(!mail.subject.contains(['\r', '\n']), "{:?}", mail.subject);
     assert!(mail.html.contains(&mail.token_hash) && mail.html.contains(&mail.token));
     assert_eq!(mail.html.matches("href=").count(), 1);
@@ -41,8 +51,13 @@ fn url_encoded(text: &str) -> String {
 
 #[tokio::test]
 async fn a_template_that_cannot_be_used_is_replaced_by_the_built_in_one() {
-    let settings = [("MAILER_AUTOCONFIRM", "false"), ("MAILER_TEMPLATES_CONFIRMATION", "/nonexistent.html")];
-    let Some(app) = App::start(&settings).await else { return };
+    let settings = [
+        ("MAILER_AUTOCONFIRM", "false"),
+        ("MAILER_TEMPLATES_CONFIRMATION", "/nonexistent.html"),
+    ];
+    let Some(app) = App::start(&settings).await else {
+        return;
+    };
     let email = address();
     app.sign_up(&email).await;
     let mail = app.mail(&email);
@@ -53,8 +68,13 @@ async fn a_template_that_cannot_be_used_is_replaced_by_the_built_in_one() {
 
 #[tokio::test]
 async fn the_budget_of_mails_ends() {
-    let settings = [("MAILER_AUTOCONFIRM", "false"), ("RATE_LIMIT_EMAIL_SENT", "5")];
-    let Some(app) = App::start(&settings).await else { return };
+    let settings = [
+        ("MAILER_AUTOCONFIRM", "false"),
+        ("RATE_LIMIT_EMAIL_SENT", "5"),
+    ];
+    let Some(app) = App::start(&settings).await else {
+        return;
+    };
     let mut refused = 0;
     for _ in 0..12 {
         let body = json!({ "email": address(), "password": PASSWORD });
@@ -66,5 +86,9 @@ async fn the_budget_of_mails_ends() {
     }
     assert_eq!(app.mailbox.mails().len(), 5);
     assert_eq!(refused, 7);
-    assert_eq!(app.sql("select count(*) from auth.users").await, "5", "nobody without their mail");
+    assert_eq!(
+        app.sql("select count(*) from auth.users").await,
+        "5",
+        "nobody without their mail"
+    );
 }

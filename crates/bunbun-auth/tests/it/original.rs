@@ -21,16 +21,24 @@ async fn database(mark: &str) -> Option<Arc<TestDb>> {
 
 #[tokio::test]
 async fn refresh_tokens_stay_as_the_original_keeps_them() {
-    let Some(database) = database("").await else { return };
+    let Some(database) = database("").await else {
+        return;
+    };
     let app = App::on(database, &[]);
     let email = address();
     let session = app.sign_up(&email).await;
     let stored = app.sql("select token from auth.refresh_tokens").await;
     assert_eq!(session["refresh_token"], stored.as_str());
     let next = app.refresh(&session["refresh_token"]).await.ok();
-    assert_eq!(app.sql("select token from auth.refresh_tokens where not revoked").await, next["refresh_token"].as_str().unwrap());
     assert_eq!(
-        app.sql("select parent from auth.refresh_tokens where not revoked").await, stored,
+        app.sql("select token from auth.refresh_tokens where not revoked")
+            .await,
+        next["refresh_token"].as_str().unwrap()
+    );
+    assert_eq!(
+        app.sql("select parent from auth.refresh_tokens where not revoked")
+            .await,
+        stored,
         "the original finds the parent as well"
     );
     // A token that the original made.
@@ -43,20 +51,31 @@ async fn refresh_tokens_stay_as_the_original_keeps_them() {
     assert_eq!(again["refresh_token"], next["refresh_token"]);
     app.clock.advance(11);
     let third = app.refresh(&next["refresh_token"]).await.ok();
-    app.refresh(&json!("Orig1naL_tok-en")).await.refused(400, "refresh_token_already_used");
-    app.refresh(&third["refresh_token"]).await.refused(400, "refresh_token_already_used");
+    app.refresh(&json!("Orig1naL_tok-en"))
+        .await
+        .refused(400, "refresh_token_already_used");
+    app.refresh(&third["refresh_token"])
+        .await
+        .refused(400, "refresh_token_already_used");
     app.sign_in(&email, PASSWORD).await.ok();
 }
 
 #[tokio::test]
 async fn clear_tokens_that_came_into_our_own_database_are_accepted() {
-    let Some(app) = App::start(&[]).await else { return };
+    let Some(app) = App::start(&[]).await else {
+        return;
+    };
     app.sign_up(&address()).await;
-    app.execute("update auth.refresh_tokens set token = 'fromBefore123'").await;
+    app.execute("update auth.refresh_tokens set token = 'fromBefore123'")
+        .await;
     let next = app.refresh(&json!("fromBefore123")).await.ok();
     let again = app.refresh(&json!("fromBefore123")).await.ok();
     assert_eq!(again["refresh_token"], next["refresh_token"]);
-    assert!(app.sql("select token from auth.refresh_tokens where not revoked").await.starts_with("sha256:"));
+    assert!(
+        app.sql("select token from auth.refresh_tokens where not revoked")
+            .await
+            .starts_with("sha256:")
+    );
 }
 
 #[tokio::test]
@@ -81,9 +100,15 @@ async fn a_schema_of_somebody_else_is_not_changed() {
     let session = app.sign_up(&email).await;
     let next = app.refresh(&session["refresh_token"]).await.ok();
     app.get("/user").by(&next).send().await.ok();
-    app.post("/otp", &json!({ "email": email })).send().await.ok();
+    app.post("/otp", &json!({ "email": email }))
+        .send()
+        .await
+        .ok();
     let hash = app.mail(&email).token_hash;
-    app.post("/verify", &json!({ "type": "email", "token_hash": hash })).send().await.ok();
+    app.post("/verify", &json!({ "type": "email", "token_hash": hash }))
+        .send()
+        .await
+        .ok();
     assert_eq!(
         app.sql("select count(*) from pg_class where relnamespace = 'auth'::regnamespace and relkind = 'r' and pg_get_userbyid(relowner) <> 'supabase_auth_admin' and relname not like 'bunbun%'").await,
         "0"

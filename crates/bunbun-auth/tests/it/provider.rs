@@ -179,7 +179,8 @@ async fn serve(mut stream: TcpStream, says: &Mutex<Says>, issuer: &str) -> std::
         };
         let length = head.lines().find_map(|line| {
             let (name, value) = line.split_once(':')?;
-            name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().ok())?
+            name.eq_ignore_ascii_case("content-length")
+                .then(|| value.trim().parse().ok())?
         });
         if body.len() >= length.unwrap_or(0) {
             break (head.to_owned(), body.to_owned());
@@ -212,7 +213,9 @@ fn respond(path: &str, body: &str, says: &Mutex<Says>, issuer: &str) -> Value {
             json!({ "keys": says.published })
         }
         "/token" | "/login/oauth/access_token" => {
-            let form = url::form_urlencoded::parse(body.as_bytes()).into_owned().collect();
+            let form = url::form_urlencoded::parse(body.as_bytes())
+                .into_owned()
+                .collect();
             says.exchanged.push(form);
             let mut claims = complete(&says.claims, issuer, says.now);
             if claims.get("nonce").is_none() {

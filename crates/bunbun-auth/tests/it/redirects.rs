@@ -30,8 +30,13 @@ const TRICKS: [&str; 16] = [
 
 #[tokio::test]
 async fn no_target_outside_the_list_is_followed() {
-    let settings = [("URI_ALLOW_LIST", "https://*.good.example/**,myapp://callback")];
-    let Some((app, provider)) = with_provider(Key::es256("one"), &settings).await else { return };
+    let settings = [(
+        "URI_ALLOW_LIST",
+        "https://*.good.example/**,myapp://callback",
+    )];
+    let Some((app, provider)) = with_provider(Key::es256("one"), &settings).await else {
+        return;
+    };
     provider.says.lock().claims = json!({ "sub": "s", "email": address(), "email_verified": true });
     for trick in TRICKS {
         let encoded: String = url::form_urlencoded::byte_serialize(trick.as_bytes()).collect();
@@ -42,30 +47,72 @@ async fn no_target_outside_the_list_is_followed() {
         let mail = app.mail(&email);
         assert!(!mail.link.contains("evil"), "{trick}: {}", mail.link);
         // A link that someone has changed, and its errors.
-        for link in [format!("/verify?type=magiclink&token={}&redirect_to={encoded}", mail.token_hash),
-                     format!("/verify?type=magiclink&token=unknown&redirect_to={encoded}")] {
+        for link in [
+            format!(
+                "/verify?type=magiclink&token={}&redirect_to={encoded}",
+                mail.token_hash
+            ),
+            format!("/verify?type=magiclink&token=unknown&redirect_to={encoded}"),
+        ] {
             let location = app.get(link).send().await.location();
-            assert_eq!(location.url.host_str(), Some("app.example"), "{trick}: {}", location.url);
+            assert_eq!(
+                location.url.host_str(),
+                Some("app.example"),
+                "{trick}: {}",
+                location.url
+            );
             assert_eq!(location.url.username(), "", "{trick}");
         }
         // OAuth, and the page that a browser came from.
-        let location = app.get(format!("/authorize?provider=acme&redirect_to={encoded}")).send().await.location();
+        let location = app
+            .get(format!("/authorize?provider=acme&redirect_to={encoded}"))
+            .send()
+            .await
+            .location();
         let back = come_back(&app, &provider, &location).await;
-        assert_eq!(back.url.host_str(), Some("app.example"), "{trick}: {}", back.url);
+        assert_eq!(
+            back.url.host_str(),
+            Some("app.example"),
+            "{trick}: {}",
+            back.url
+        );
     }
-    let location = app.get("/verify?type=signup&token=unknown").header("referer", "https://evil.example/").send().await.location();
+    let location = app
+        .get("/verify?type=signup&token=unknown")
+        .header("referer", "https://evil.example/")
+        .send()
+        .await
+        .location();
     assert_eq!(location.url.host_str(), Some("app.example"));
 }
 
 #[tokio::test]
 async fn targets_of_the_list_are() {
-    let settings = [("URI_ALLOW_LIST", "https://*.good.example/**,myapp://callback")];
-    let Some(app) = App::start(&settings).await else { return };
-    for target in ["https://preview-1.good.example/a/b?c=d", "myapp://callback", "http://app.example/deep/page"] {
+    let settings = [(
+        "URI_ALLOW_LIST",
+        "https://*.good.example/**,myapp://callback",
+    )];
+    let Some(app) = App::start(&settings).await else {
+        return;
+    };
+    for target in [
+        "https://preview-1.good.example/a/b?c=d",
+        "myapp://callback",
+        "http://app.example/deep/page",
+    ] {
         let encoded: String = url::form_urlencoded::byte_serialize(target.as_bytes()).collect();
-        let location = app.get(format!("/verify?type=signup&token=unknown&redirect_to={encoded}")).send().await.location();
+        let location = app
+            .get(format!(
+                "/verify?type=signup&token=unknown&redirect_to={encoded}"
+            ))
+            .send()
+            .await
+            .location();
         let text = location.url.as_str();
-        assert!(text.starts_with(target.split('?').next().unwrap()), "{target}: {text}");
+        assert!(
+            text.starts_with(target.split('?').next().unwrap()),
+            "{target}: {text}"
+        );
         assert!(location.fragment.contains_key("error_code"));
     }
 }

@@ -6,7 +6,9 @@ use crate::app::{App, PASSWORD, address};
 
 #[tokio::test]
 async fn a_confirmation_is_sent_again_and_the_first_one_ends() {
-    let Some(app) = App::start(&[("MAILER_AUTOCONFIRM", "false")]).await else { return };
+    let Some(app) = App::start(&[("MAILER_AUTOCONFIRM", "false")]).await else {
+        return;
+    };
     let email = address();
     app.sign_up(&email).await;
     let first = app.mail(&email);
@@ -27,12 +29,22 @@ async fn a_confirmation_is_sent_again_and_the_first_one_ends() {
 
 #[tokio::test]
 async fn a_change_of_address_is_sent_again() {
-    let Some(app) = App::start(&[("MAILER_AUTOCONFIRM", "false")]).await else { return };
+    let Some(app) = App::start(&[("MAILER_AUTOCONFIRM", "false")]).await else {
+        return;
+    };
     let (email, new) = (address(), address());
     app.sign_up(&email).await;
-    let location = app.get(App::path_of(&app.mail(&email).link)).send().await.location();
+    let location = app
+        .get(App::path_of(&app.mail(&email).link))
+        .send()
+        .await
+        .location();
     let token = &location.fragment["access_token"];
-    app.put("/user", &json!({ "email": new })).bearer(token).send().await.ok();
+    app.put("/user", &json!({ "email": new }))
+        .bearer(token)
+        .send()
+        .await
+        .ok();
     let first = app.mail(&new).token_hash;
     let body = json!({ "type": "email_change", "email": email });
     app.post("/resend", &body).send().await.ok();
@@ -41,12 +53,20 @@ async fn a_change_of_address_is_sent_again() {
 
 #[tokio::test]
 async fn the_form_is_checked() {
-    let Some(app) = App::start(&[]).await else { return };
+    let Some(app) = App::start(&[]).await else {
+        return;
+    };
     for (body, code) in [
         (json!({}), "validation_failed"),
-        (json!({ "type": "other", "email": "a@b.co" }), "validation_failed"),
+        (
+            json!({ "type": "other", "email": "a@b.co" }),
+            "validation_failed",
+        ),
         (json!({ "type": "signup" }), "validation_failed"),
-        (json!({ "type": "sms", "phone": "+4912345678" }), "phone_provider_disabled"),
+        (
+            json!({ "type": "sms", "phone": "+4912345678" }),
+            "phone_provider_disabled",
+        ),
     ] {
         app.post("/resend", &body).send().await.refused(400, code);
     }

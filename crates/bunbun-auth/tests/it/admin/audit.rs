@@ -6,7 +6,9 @@ use crate::app::{App, PASSWORD, address};
 
 #[tokio::test]
 async fn what_happened_can_be_read_and_searched() {
-    let Some(app) = App::start(&[]).await else { return };
+    let Some(app) = App::start(&[]).await else {
+        return;
+    };
     let email = address();
     app.sign_up(&email).await;
     app.clock.advance(1);
@@ -18,7 +20,12 @@ async fn what_happened_can_be_read_and_searched() {
     assert_eq!(latest["payload"]["actor_username"], email.as_str());
     assert_eq!(latest["payload"]["log_type"], "account");
     assert_eq!(latest["ip_address"], "192.0.2.1");
-    let found = app.get("/admin/audit?query=action:user_signedup").by_admin().send().await.ok();
+    let found = app
+        .get("/admin/audit?query=action:user_signedup")
+        .by_admin()
+        .send()
+        .await
+        .ok();
     assert_eq!(found.as_array().unwrap().len(), 1);
     let all = app.get("/admin/audit").by_admin().send().await;
     assert!(!all.text.contains(PASSWORD));
@@ -26,9 +33,17 @@ async fn what_happened_can_be_read_and_searched() {
 
 #[tokio::test]
 async fn the_log_can_be_off() {
-    let Some(app) = App::start(&[("AUDIT_LOG_DISABLE_POSTGRES", "true")]).await else { return };
+    let Some(app) = App::start(&[("AUDIT_LOG_DISABLE_POSTGRES", "true")]).await else {
+        return;
+    };
     let session = app.sign_up(&address()).await;
     app.refresh(&session["refresh_token"]).await.ok();
-    assert_eq!(app.get("/admin/audit").by_admin().send().await.ok(), json!([]));
-    assert_eq!(app.sql("select count(*) from auth.audit_log_entries").await, "0");
+    assert_eq!(
+        app.get("/admin/audit").by_admin().send().await.ok(),
+        json!([])
+    );
+    assert_eq!(
+        app.sql("select count(*) from auth.audit_log_entries").await,
+        "0"
+    );
 }

@@ -11,7 +11,9 @@ use crate::app::{App, address};
 
 #[tokio::test]
 async fn only_the_owner_may() {
-    let Some(app) = App::start(&[]).await else { return };
+    let Some(app) = App::start(&[]).await else {
+        return;
+    };
     let session = app.sign_up(&address()).await;
     let id = session["user"]["id"].as_str().unwrap();
     let empty = json!({});
@@ -30,7 +32,11 @@ async fn only_the_owner_may() {
         call().send().await.refused(401, "no_authorization");
         call().by_anon().send().await.refused(403, "not_admin");
         call().by(&session).send().await.refused(403, "not_admin");
-        call().bearer("nonsense").send().await.refused(403, "bad_jwt");
+        call()
+            .bearer("nonsense")
+            .send()
+            .await
+            .refused(403, "bad_jwt");
     }
     app.get("/user").by(&session).send().await.ok();
 }
