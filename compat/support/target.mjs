@@ -62,6 +62,11 @@ export function refused({ data, error }, status, code) {
   return error
 }
 
+/** What the client makes of `session_not_found`. */
+export function sessionMissing({ error }) {
+  assert.equal(error?.name, 'AuthSessionMissingError', error?.message)
+}
+
 /** The error of storage: HTTP 400, and the true status as a text. */
 export function refusedByStorage({ data, error }, statusCode, message) {
   assert.ok(error, `there is no error, but ${JSON.stringify(data)}`)

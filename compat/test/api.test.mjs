@@ -16,8 +16,9 @@ async function call(method, path, { token, json, form, headers = {} } = {}) {
     },
     body: json ? JSON.stringify(json) : form,
   })
-  const isJson = response.headers.get('content-type')?.startsWith('application/json')
-  const body = isJson ? await response.json() : Buffer.from(await response.arrayBuffer())
+  const bytes = Buffer.from(await response.arrayBuffer())
+  const isJson = bytes.length > 0 && response.headers.get('content-type')?.startsWith('application/json')
+  const body = isJson ? JSON.parse(bytes.toString()) : bytes
   return { status: response.status, body, headers: response.headers }
 }
 

@@ -19,7 +19,7 @@ const MEBIBYTE = 1024 * 1024
 function s3(credentials = {}) {
   return new S3Client({
     endpoint: `${url}/storage/v1/s3`,
-    region: process.env.COMPAT_S3_REGION ?? 'local',
+    region: process.env.COMPAT_S3_REGION ?? 'us-east-1',
     forcePathStyle: true,
     maxAttempts: 1,
     credentials: {
@@ -72,8 +72,8 @@ test('objects: put, head, get, range, copy and delete', async () => {
   assert.deepEqual(await bytesOf(await client.send(new GetObjectCommand({ Bucket, Key }))), Body)
   const part = await client.send(new GetObjectCommand({ Bucket, Key, Range: 'bytes=10-19' }))
   assert.deepEqual([part.ContentRange, await bytesOf(part)], [`bytes 10-19/${Body.length}`, Body.subarray(10, 20)])
-  await refused(new GetObjectCommand({ Bucket, Key, IfNoneMatch: put.ETag }), 304, '304').catch(() =>
-    refused(new GetObjectCommand({ Bucket, Key, IfNoneMatch: put.ETag }), 304, 'NotModified'))
+  const same = await client.send(new GetObjectCommand({ Bucket, Key, IfNoneMatch: put.ETag })).catch((error) => error)
+  assert.equal(same.$metadata.httpStatusCode, 304)
   await client.send(new CopyObjectCommand({ Bucket, Key: 'copy.bin', CopySource: `${Bucket}/${encodeURIComponent(Key)}` }))
   assert.deepEqual(await bytesOf(await client.send(new GetObjectCommand({ Bucket, Key: 'copy.bin' }))), Body)
   // The same object for the other protocol.

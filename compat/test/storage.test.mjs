@@ -295,7 +295,7 @@ test('listV2 pages with a cursor', async () => {
   let pages = 0
   do {
     const page = ok(await files.listV2({ limit: 2, cursor }))
-    seen.push(...page.objects.map(({ key, name }) => key ?? name))
+    seen.push(...page.objects.map(({ name }) => name))
     assert.ok(page.objects.length <= 2)
     assert.equal(page.hasNext, page.nextCursor !== undefined)
     cursor = page.nextCursor
@@ -304,9 +304,8 @@ test('listV2 pages with a cursor', async () => {
   assert.deepEqual(seen, paths)
   assert.equal(pages, 3)
   const folder = ok(await files.listV2({ prefix: 'b/', with_delimiter: true }))
-  assert.deepEqual(folder.objects.map(({ key, name }) => key ?? name), ['b/1.txt', 'b/2.txt'])
-  assert.equal(folder.folders.length, 1)
-  assert.match(folder.folders[0].key ?? folder.folders[0].name, /c/)
+  assert.deepEqual(folder.objects.map(({ name }) => name), ['b/1.txt', 'b/2.txt'])
+  assert.deepEqual(folder.folders.map(({ key, name }) => [key, name]), [['c', 'b/c/']])
 })
 
 test('move and copy, also to another bucket', async () => {
@@ -393,7 +392,7 @@ test('images are rendered', async (t) => {
   const { signedUrl } = ok(await files.createSignedUrl('a.png', 60, { transform }))
   const signed = Buffer.from(await (await fetch(signedUrl)).arrayBuffer())
   assert.deepEqual(size(signed), [20, 20])
-  const bad = await fetch(publicUrl.replace('width=40', 'width=100000'))
+  const bad = await fetch(publicUrl.replace('width=40', 'width=40&quality=5'))
   assert.equal(bad.status, 400)
   t.diagnostic('rendered as PNG and WebP')
 })
@@ -403,7 +402,7 @@ test('status, and a wrong token', async () => {
   const forged = await fetch(`${url}/storage/v1/bucket`, { headers: { apikey: anonKey, authorization: 'Bearer forged' } })
   assert.equal(forged.status, 400)
   const body = await forged.json()
-  assert.deepEqual([body.statusCode, body.code], ['403', 'InvalidJWT'])
+  assert.deepEqual([body.statusCode, body.code], ['403', 'AccessDenied'])
   const missing = await fetch(`${url}/storage/v1/nothing/here`, { headers: { authorization: `Bearer ${anonKey}` } })
   assert.equal(missing.status, 404)
 })

@@ -36,6 +36,7 @@ use utoipa::{
         (name = "backups", description = "Backups of the project's PostgreSQL"),
         (name = "gateway", description = "What the gateway does with requests"),
         (name = "health", description = "Whether BunBun and its services work"),
+        (name = "dev", description = "What only `bunbun dev` has"),
         (name = "docs", description = "This document"),
     ),
 )]

@@ -25,6 +25,7 @@ use tokio_postgres::{
 use crate::{
     Error, Pool,
     pool::{Permit, Place},
+    scope::{self, Scope},
 };
 
 type Outcome<T> = Result<T, tokio_postgres::Error>;
@@ -314,8 +315,7 @@ impl Client {
     /// # Errors
     /// [`Error::Unavailable`].
     pub async fn transaction(&mut self) -> Result<Transaction<'_>, Error> {
-        self.begin(async |session| Ok(session.batch_execute("begin").await?))
-            .await
+        self.begin(Entry::Plain).await
     }
 
     /// Closes the connection instead of giving it back, with everything its session holds.
@@ -324,17 +324,14 @@ impl Client {
     }
 
     /// Begins a transaction with `enter`, on a new connection when this one has died.
-    pub(crate) async fn begin<'c>(
-        &'c mut self,
-        enter: impl AsyncFn(&Session) -> Result<(), Error>,
-    ) -> Result<Transaction<'c>, Error> {
-        let begun = enter_guarded(self, &enter).await;
+    pub(crate) async fn begin(&mut self, entry: Entry<'_>) -> Result<Transaction<'_>, Error> {
+        let begun = enter_guarded(self, entry).await;
         match begun {
             Ok(()) => {}
             // Nothing was done yet, so nothing is done twice.
             Err(error) if error.is_unavailable() => {
                 self.session = Some(self.pool.open(self.pool.place()).await?);
-                enter_guarded(self, &enter).await?;
+                enter_guarded(self, entry).await?;
             }
             Err(error) => return Err(error),
         }
@@ -345,10 +342,17 @@ impl Client {
     }
 }
 
-async fn enter_guarded(
-    session: &Session,
-    enter: &impl AsyncFn(&Session) -> Result<(), Error>,
-) -> Result<(), Error> {
+/// How a transaction begins. Not a closure: the compiler cannot tell that the future of one with
+/// borrowed arguments is `Send`, which every handler's has to be.
+#[derive(Clone, Copy)]
+pub(crate) enum Entry<'e> {
+    /// As our own role.
+    Plain,
+    /// As a caller.
+    Scope(&'e Scope<'e>),
+}
+
+async fn enter_guarded(session: &Session, entry: Entry<'_>) -> Result<(), Error> {
     struct Guard<'s>(Option<&'s Session>);
     impl Drop for Guard<'_> {
         fn drop(&mut self) {
@@ -359,7 +363,10 @@ async fn enter_guarded(
     }
     session.has_failed.store(false, Ordering::Relaxed);
     let mut guard = Guard(Some(session));
-    enter(session).await?;
+    match entry {
+        Entry::Plain => session.batch_execute("begin").await?,
+        Entry::Scope(scope) => scope::enter(session, scope).await?,
+    }
     guard.0 = None;
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future;
 use tokio_postgres::error::SqlState;
 
-use crate::{Client, Error, Session, Transaction};
+use crate::{Client, Error, Session, Transaction, client::Entry};
 
 /// Sets everything, the role last. The parameters are bound, never spliced. `authenticator` is the
 /// role whose memberships say which roles callers may have: a token must not turn its bearer into
@@ -54,12 +54,10 @@ pub async fn begin<'c>(
     if scope.role.len() > LONGEST_NAME_BYTES || scope.role.contains('\0') {
         return Err(Error::RoleNotAllowed(scope.role.to_owned()));
     }
-    client
-        .begin(async |session| enter(session, scope).await)
-        .await
+    client.begin(Entry::Scope(scope)).await
 }
 
-async fn enter(session: &Session, scope: &Scope<'_>) -> Result<(), Error> {
+pub(crate) async fn enter(session: &Session, scope: &Scope<'_>) -> Result<(), Error> {
     let timeout = scope.statement_timeout.as_millis().max(1).to_string();
     let own = [
         ("request.jwt.claims", scope.claims),

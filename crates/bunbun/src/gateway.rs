@@ -31,6 +31,8 @@ pub(crate) struct EmbeddedServices {
     pub(crate) dashboard: Arc<dyn Embedded>,
     /// Auth.
     pub(crate) auth: Arc<dyn Embedded>,
+    /// Storage; `None` where the place of its files cannot be used.
+    pub(crate) storage: Option<Arc<dyn Embedded>>,
 }
 
 /// The project of a single-project installation.
@@ -114,6 +116,10 @@ pub(crate) fn slots(
             "studio" => (Filling::Embedded(Arc::clone(&embedded.dashboard)), false),
             _ if !services.kong.is_empty() => (remote(name, &services.kong)?, true),
             "auth" => (Filling::Embedded(Arc::clone(&embedded.auth)), false),
+            "storage" => match &embedded.storage {
+                Some(storage) => (Filling::Embedded(Arc::clone(storage)), false),
+                None => (Filling::Empty, false),
+            },
             _ => (Filling::Empty, false),
         };
         filled.push(Arc::new(Slot {
@@ -187,6 +193,7 @@ pub(crate) fn check(config: &Config) -> Result<(), Failure> {
         api: Arc::new(Nothing),
         dashboard: Arc::new(Nothing),
         auth: Arc::new(Nothing),
+        storage: Some(Arc::new(Nothing)),
     };
     project(config)?;
     let registry = Arc::new(Registry::default());

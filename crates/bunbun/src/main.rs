@@ -11,6 +11,7 @@ mod reload;
 mod server;
 mod services;
 mod sources;
+mod storage;
 mod telemetry;
 
 use std::process::ExitCode;

@@ -94,13 +94,25 @@ pub(crate) async fn run(start: Start<'_>) -> Result<(), Failure> {
         metrics,
         auth.mailbox.clone(),
     )?;
-    let slots = gateway::slots(&config, &registry, &api.services(&auth))?;
+    let storage = crate::storage::service(&config, &data_dir)?;
+    let services = EmbeddedServices {
+        storage: storage
+            .as_ref()
+            .map(bunbun_storage::StorageService::embedded),
+        ..api.services(&auth)
+    };
+    let slots = gateway::slots(&config, &registry, &services)?;
     let environment = gateway::environment(&config, slots.clone(), &registry)?;
     let tls = tls(&config)?;
+    let projects = Arc::new(gateway::project(&config)?);
+    if let Some(storage) = &storage {
+        let project = Arc::clone(&projects.0);
+        crate::storage::start_sweeper(storage, project, &config, &shutdown);
+    }
     let edge = Arc::new(Edge::new(
         gateway::snapshot(&config, &environment)?,
         EdgeConfig {
-            projects: Arc::new(gateway::project(&config)?),
+            projects,
             basic: BasicCredentials {
                 username: config.dashboard.username.clone(),
                 password: config.dashboard.password.clone(),
@@ -278,6 +290,7 @@ impl Api {
             api: embed::router(router),
             dashboard: embed::router(bunbun_api::dashboard::router(Arc::clone(&self.state))),
             auth: auth.service.embedded(),
+            storage: None,
         }
     }
 

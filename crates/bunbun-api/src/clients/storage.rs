@@ -106,10 +106,7 @@ pub struct Listing {
 /// An object of a listing.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Object {
-    /// Its whole path, where the service tells it apart from the name.
-    #[serde(default)]
-    pub key: Option<String>,
-    /// Its name.
+    /// Its whole path.
     pub name: String,
     /// When it was made.
     #[serde(default)]

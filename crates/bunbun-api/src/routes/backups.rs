@@ -1,5 +1,10 @@
 //! `/api/backups`: backups of the project's PostgreSQL, and restores from them.
 
+#![expect(
+    unused_qualifications,
+    reason = "utoipa writes the parameters' types again, with the span of ours"
+)]
+
 use std::sync::Arc;
 
 use axum::{
@@ -12,7 +17,7 @@ use bunbun_core::{id::BackupId, secret};
 use bunbun_http::{
     ApiError,
     access::ServiceRole,
-    extract::{Json as Body, Path, Query},
+    extract::{Json as Body, Path, Query as Parameters},
 };
 use bunbun_store::backups as rows;
 use garde::Validate;
@@ -178,6 +183,7 @@ pub(crate) struct Backups {
 /// Which backups.
 #[derive(Debug, Deserialize, IntoParams, Validate)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct ListBackupsQuery {
     /// Most backups of the answer; 100 when absent.
     #[garde(range(min = 1, max = 1000))]
@@ -193,6 +199,7 @@ pub(crate) struct ListBackupsQuery {
 /// Newest first.
 #[utoipa::path(
     get, path = "/api/backups", tag = "backups",
+    params(ListBackupsQuery),
     security(("bearer" = []), ("apikey" = [])),
     responses(
         (status = 200, description = "The backups", body = Backups),
@@ -202,7 +209,7 @@ pub(crate) struct ListBackupsQuery {
 pub(crate) async fn list_backups(
     State(state): State<Arc<ApiState>>,
     ServiceRole(context): ServiceRole,
-    Query(query): Query<ListBackupsQuery>,
+    Parameters(query): Parameters<ListBackupsQuery>,
 ) -> Result<Json<Backups>, ApiError> {
     let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
     let before = query.before.map(BackupId);

@@ -117,13 +117,23 @@ impl Api {
     }
 
     fn operation(&self, method: &Method, path: &str) -> Option<&Value> {
+        // Described with the `GET`, whose head it has.
+        let method = if method == Method::HEAD {
+            &Method::GET
+        } else {
+            method
+        };
         let segments: Vec<_> = path.split('/').collect();
         let matches = |template: &str| {
             let parts: Vec<_> = template.split('/').collect();
-            parts.len() == segments.len()
-                && parts.iter().zip(&segments).all(|(part, segment)| {
-                    part == segment || part.starts_with('{') && !segment.is_empty()
-                })
+            // `{path}` is the rest of the path.
+            let fits = match parts.last() {
+                Some(&"{path}") => parts.len() <= segments.len(),
+                _ => parts.len() == segments.len(),
+            };
+            fits && parts.iter().zip(&segments).all(|(part, segment)| {
+                part == segment || part.starts_with('{') && !segment.is_empty()
+            })
         };
         let paths = self.document["paths"].as_object().expect("paths");
         let exact = paths.get(path);
@@ -164,6 +174,9 @@ impl Api {
         };
         let media = media.to_str().expect("ASCII");
         let essence = media.split(';').next().unwrap_or_default();
+        if reply.body.is_empty() && *method == Method::HEAD {
+            return;
+        }
         let content = declared["content"].as_object().and_then(|content| {
             content.iter().find(|(key, _)| {
                 *key == "*/*" || *key == media || key.split(';').next() == Some(essence)
@@ -317,7 +330,7 @@ pub(crate) fn token(secret: &str, role: &str, expires_at: i64) -> String {
     jwt::sign_hs256(secret, &claims)
 }
 
-fn project() -> Arc<Project> {
+pub(crate) fn project() -> Arc<Project> {
     Arc::new(Project {
         reference: ProjectRef::default_project(),
         keys: ProjectKeys {

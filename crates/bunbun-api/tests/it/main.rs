@@ -1,6 +1,7 @@
 //! The endpoints in process, on a real PostgreSQL. The tree mirrors the URLs.
 
 mod api;
+mod auth;
 mod backups;
 mod coverage;
 mod dashboard;
@@ -12,3 +13,5 @@ mod hostile;
 mod metrics;
 mod openapi;
 mod readyz;
+mod services;
+mod storage;

@@ -49,3 +49,42 @@ fn every_object_of_a_request_refuses_unknown_members() {
         }
     }
 }
+
+#[test]
+fn every_parameter_is_described() {
+    let document = Api::without_database().document;
+    let names = |path: &str, method: &str, place: &str| {
+        let list = document["paths"][path][method]["parameters"].as_array();
+        let list = list.map_or(&[][..], Vec::as_slice).iter();
+        let of_place = list.filter(|parameter| parameter["in"] == place);
+        of_place
+            .map(|parameter| parameter["name"].as_str().expect("a name").to_owned())
+            .collect::<Vec<_>>()
+    };
+    for (path, item) in document["paths"].as_object().expect("paths") {
+        for method in item.as_object().expect("operations").keys() {
+            let described = names(path, method, "path");
+            for parameter in path.split('/').filter(|part| part.starts_with('{')) {
+                let name = parameter.trim_matches(['{', '}']).to_owned();
+                assert!(described.contains(&name), "{method} {path}: {name}");
+            }
+        }
+    }
+    for (method, path, expected) in [
+        ("get", "/api/backups", &["limit", "before"][..]),
+        ("get", "/api/db/tables", &["schema"]),
+        (
+            "get",
+            "/api/gateway/explain",
+            &["method", "path", "request_id"],
+        ),
+        ("post", "/api/auth/signout", &["scope"]),
+        (
+            "get",
+            "/api/storage/list/{bucket}",
+            &["prefix", "limit", "cursor"],
+        ),
+    ] {
+        assert_eq!(names(path, method, "query"), expected, "{method} {path}");
+    }
+}

@@ -2,6 +2,7 @@
 //! structs. All faults are reported together, each with a hint.
 
 pub mod auth;
+pub mod byte_size;
 pub mod duration;
 pub mod gateway;
 mod gateway_reader;
@@ -11,6 +12,7 @@ pub mod settings;
 use std::{net::IpAddr, path::Path, time::Duration};
 
 pub use auth::AuthConfig;
+pub use byte_size::ByteSize;
 pub use duration::HumanDuration;
 pub use gateway::{Dialect, GatewayConfig};
 use ipnet::IpNet;
@@ -37,12 +39,12 @@ pub struct Config {
     pub keys: KeysConfig,
     /// `[services]`
     pub services: ServicesConfig,
+    /// `[storage]`
+    pub storage: StorageConfig,
     /// `[dashboard]`
     pub dashboard: DashboardConfig,
     /// `[auth]`
     pub auth: AuthConfig,
-    /// `[storage]`
-    pub storage: StorageConfig,
     /// `backups.url`
     pub backups_url: Option<String>,
     /// `[telemetry]`
@@ -152,6 +154,33 @@ pub struct ServicesConfig {
     pub realtime_host: String,
 }
 
+/// `[storage]`: the embedded storage.
+#[derive(Debug, Clone)]
+pub struct StorageConfig {
+    /// Where files lie; `None`: below the data directory.
+    pub backend: Option<String>,
+    /// Largest file in bytes.
+    pub file_size_limit: u64,
+    /// Whether files are on the disk before they are said to be there.
+    pub fsync: bool,
+    /// How long a signed upload URL holds.
+    pub upload_url_expiration: Duration,
+    /// How long a resumable upload may take.
+    pub resumable_expiration: Duration,
+    /// Whether images are rendered.
+    pub image_rendering: bool,
+    /// Most pixels of an image that is rendered.
+    pub image_max_pixels: u64,
+    /// The S3 protocol's access key and its secret.
+    pub s3_access_key: Option<(String, SecretString)>,
+    /// The region that S3 clients are told.
+    pub s3_region: String,
+    /// How old bytes without a row must be before they are removed.
+    pub sweep_grace: Duration,
+    /// How often the sweeper runs; zero: never.
+    pub sweep_interval: Duration,
+}
+
 /// `[dashboard]`: basic auth of everything that is no API.
 #[derive(Debug, Clone)]
 pub struct DashboardConfig {
@@ -159,13 +188,6 @@ pub struct DashboardConfig {
     pub username: String,
     /// Password.
     pub password: Option<SecretString>,
-}
-
-/// `[storage]`: files.
-#[derive(Debug, Clone)]
-pub struct StorageConfig {
-    /// Largest file of an upload, in bytes.
-    pub file_size_limit: u64,
 }
 
 /// How log lines look.
@@ -215,6 +237,16 @@ impl Config {
     /// # Errors
     /// Every fault at once.
     pub fn load(sources: &Sources) -> Result<Self, Faults> {
+        match Self::read(sources) {
+            (config, faults) if faults.is_empty() => Ok(config),
+            (_, faults) => Err(Faults(faults)),
+        }
+    }
+
+    /// Reads all layers, and every fault. What is faulty has its default, so that the rest can be
+    /// looked at further; with a fault the whole is of no other use.
+    #[must_use]
+    pub fn read(sources: &Sources) -> (Self, Vec<Fault>) {
         let mut reader = Reader::new(sources);
         let config = Self {
             server: read_server(&mut reader),
@@ -222,18 +254,14 @@ impl Config {
             redis_url: reader.secret("redis.url"),
             keys: read_keys(&mut reader),
             services: read_services(&mut reader),
+            storage: read_storage(&mut reader),
             dashboard: read_dashboard(&mut reader),
             auth: auth::read(&mut reader),
-            storage: read_storage(&mut reader),
             backups_url: reader.text("backups.url"),
             telemetry: read_telemetry(&mut reader),
             gateway: gateway_reader::read(&mut reader, &sources.file),
         };
-        if reader.faults.is_empty() {
-            Ok(config)
-        } else {
-            Err(Faults(reader.faults))
-        }
+        (config, reader.faults)
     }
 }
 
@@ -474,18 +502,44 @@ fn read_services(r: &mut Reader<'_>) -> ServicesConfig {
     }
 }
 
+fn read_storage(r: &mut Reader<'_>) -> StorageConfig {
+    let duration = |r: &mut Reader<'_>, path| r.or_default::<HumanDuration>(path).0;
+    let s3_access_key = match (
+        r.text("storage.s3_access_key_id"),
+        r.secret("storage.s3_access_key_secret"),
+    ) {
+        (Some(id), Some(secret)) => Some((id, secret)),
+        (None, None) => None,
+        _ => {
+            r.fault(
+                "storage.s3_access_key_id",
+                "access key and secret go together",
+                "set both or neither",
+            );
+            None
+        }
+    };
+    StorageConfig {
+        backend: r.text("storage.backend"),
+        file_size_limit: r.or_default::<ByteSize>("storage.file_size_limit").0,
+        fsync: r.or_default("storage.fsync"),
+        upload_url_expiration: duration(r, "storage.upload_url_expiration"),
+        resumable_expiration: duration(r, "storage.resumable_expiration"),
+        image_rendering: r.or_default("storage.image_rendering"),
+        image_max_pixels: r.or_default("storage.image_max_pixels"),
+        s3_access_key,
+        s3_region: r.or_default("storage.s3_region"),
+        sweep_grace: duration(r, "storage.sweep_grace"),
+        sweep_interval: duration(r, "storage.sweep_interval"),
+    }
+}
+
 fn read_dashboard(r: &mut Reader<'_>) -> DashboardConfig {
     DashboardConfig {
         username: r
             .text("dashboard.username")
             .unwrap_or_else(|| "bunbun".to_owned()),
         password: r.secret("dashboard.password"),
-    }
-}
-
-fn read_storage(r: &mut Reader<'_>) -> StorageConfig {
-    StorageConfig {
-        file_size_limit: r.or_default("storage.file_size_limit"),
     }
 }
 

@@ -7,7 +7,7 @@ use secrecy::SecretString;
 use url::Url;
 
 use super::{
-    HumanDuration, LogFormat,
+    ByteSize, HumanDuration, LogFormat,
     settings::{self, SETTINGS},
 };
 use crate::secret;
@@ -117,6 +117,7 @@ written! {
     IpAddr: "write an IP address, for example 0.0.0.0, 127.0.0.1 or ::",
     IpNet: "write networks with their length, for example 10.0.0.0/8 or 192.168.1.5/32",
     Url: "write a URL, for example http://10.0.0.5:8080",
+    ByteSize: "write a number of bytes, or for example 50MB or 1GiB",
     HumanDuration: "write for example 500ms, 30s, 5m or 2h",
     LogFormat: "write json, pretty or auto",
     u32: "write a whole number, 0 or more",

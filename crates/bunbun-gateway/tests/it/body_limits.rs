@@ -159,3 +159,38 @@ fn a_slow_body_that_moves_is_not_stopped() {
     assert_eq!(client.answer().status, 200);
     assert_eq!(origin.only().body.len(), 20);
 }
+
+#[test]
+fn a_slow_body_for_a_service_in_this_process_is_no_slow_answer() {
+    let config = "[[routes]]\nname = 'api'\npath = '/api/'\nslot = 'api'\nkeep_path = true\naccess = 'open'\nfirst_byte_timeout = '200ms'\n";
+    let gateway = Gateway::builder().config(config).start();
+    let mut client = gateway.connect();
+    client.send("POST /api/x HTTP/1.1\r\nHost: gateway.test\r\nContent-Length: 20\r\n\r\n");
+    for _ in 0..20 {
+        // Together longer than the time to the first byte; the pauses are what is tested.
+        std::thread::sleep(Duration::from_millis(30));
+        client.send("x");
+    }
+    assert_eq!(client.answer().status, 200);
+}
+
+#[test]
+fn uploads_have_the_limit_of_files() {
+    const FILE: usize = 200 * 1024;
+    let gateway = Gateway::builder()
+        .with(|b| {
+            b.max_api_body_bytes = LIMIT as u64;
+            b.file_size_limit = FILE as u64;
+        })
+        .start();
+    let status = |path: &str, length: usize| {
+        let body = vec![b'x'; length];
+        gateway.request("POST", path, &[], &body).status
+    };
+    // The file, and room for the form around it.
+    assert_eq!(status("/api/storage/upload", FILE + 64 * 1024), 200);
+    assert_eq!(status("/api/storage/upload", FILE + 64 * 1024 + 1), 413);
+    for path in ["/api/storage/uploads", "/api/storage/sign/b/a", "/api/x"] {
+        assert_eq!(status(path, LIMIT + 1), 413, "{path}");
+    }
+}

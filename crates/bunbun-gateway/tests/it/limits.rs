@@ -286,6 +286,31 @@ fn the_default_policy_is_as_documented() {
 }
 
 #[test]
+fn passwords_are_tried_ten_times_a_minute() {
+    let gateway = Gateway::builder().start();
+    for path in ["/api/auth/signin", "/api/auth/signup"] {
+        let answer = gateway.request("POST", path, &[], b"{}");
+        assert_eq!(
+            answer.all("ratelimit-policy"),
+            ["\"passwords\";q=10;w=60"],
+            "{path}"
+        );
+    }
+    // Together, whoever says to be who: it is the address that counts.
+    let key = gateway.keys.service_role.clone();
+    let statuses: Vec<u16> = (0..9)
+        .map(|_| {
+            let headers = [("apikey", key.as_str())];
+            let answer = gateway.request("POST", "/api/auth/signin", &headers, b"{}");
+            answer.status
+        })
+        .collect();
+    assert_eq!(statuses, [200, 200, 200, 200, 200, 200, 200, 200, 429]);
+    let refresh = gateway.request("POST", "/api/auth/refresh", &[], b"{}");
+    assert_eq!(refresh.status, 200, "another policy");
+}
+
+#[test]
 fn counters_outlive_a_reload_that_leaves_the_policy_as_it_is() {
     let gateway = start();
     assert_eq!(allowed(&gateway, "/ip", &[]), 3);

@@ -14,6 +14,7 @@ mod own_routes;
 mod paths;
 mod resilience;
 mod routes;
+mod slots;
 mod smuggling;
 mod support;
 mod tls;

@@ -8,6 +8,7 @@ mod help;
 mod import;
 mod keys;
 mod openapi;
+mod readme;
 mod reload;
 mod routes;
 mod running;

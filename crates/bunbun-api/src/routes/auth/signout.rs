@@ -1,9 +1,14 @@
 //! `POST /api/auth/signout`: the end of sessions.
 
+#![expect(
+    unused_qualifications,
+    reason = "utoipa writes the parameters' types again, with the span of ours"
+)]
+
 use std::sync::Arc;
 
 use axum::{Json, extract::State};
-use bunbun_http::{ApiError, access::User, extract::Query};
+use bunbun_http::{ApiError, access::User, extract::Query as Parameters};
 use garde::Validate;
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -18,6 +23,7 @@ use crate::{
 /// Which sessions.
 #[derive(Debug, Deserialize, IntoParams, Validate)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct SignOutQuery {
     /// Which of the user's sessions end; all of them when absent.
     #[garde(skip)]
@@ -32,6 +38,7 @@ pub(crate) struct SignOutQuery {
 /// expire, except at the auth service.
 #[utoipa::path(
     post, path = "/api/auth/signout", tag = "auth",
+    params(SignOutQuery),
     security(("user" = [])),
     responses(
         (status = 200, description = "They have ended", body = Success),
@@ -42,7 +49,7 @@ pub(crate) async fn sign_out(
     State(state): State<Arc<ApiState>>,
     _caller: User,
     behalf: OnBehalf,
-    Query(query): Query<SignOutQuery>,
+    Parameters(query): Parameters<SignOutQuery>,
 ) -> Result<Json<Success>, ApiError> {
     state.auth(&behalf).sign_out(query.scope).await?;
     Ok(Json(Success::new()))

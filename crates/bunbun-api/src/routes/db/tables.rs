@@ -1,5 +1,10 @@
 //! `GET /api/db/tables`: the catalogue of the project's tables.
 
+#![expect(
+    unused_qualifications,
+    reason = "utoipa writes the parameters' types again, with the span of ours"
+)]
+
 use std::sync::Arc;
 
 use axum::{
@@ -8,7 +13,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bunbun_databases::postgres::tables;
-use bunbun_http::{ApiError, access::ServiceRole, extract::Query};
+use bunbun_http::{ApiError, access::ServiceRole, extract::Query as Parameters};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -21,6 +26,7 @@ use crate::{
 /// Which tables.
 #[derive(Debug, Deserialize, IntoParams, Validate)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct TablesQuery {
     /// One schema; by default all but PostgreSQL's own.
     #[garde(length(min = 1, max = 200))]
@@ -38,6 +44,7 @@ struct List {
 /// With columns, keys and indexes, by schema and name.
 #[utoipa::path(
     get, path = "/api/db/tables", tag = "db",
+    params(TablesQuery),
     security(("bearer" = []), ("apikey" = [])),
     responses(
         (status = 200, description = "The tables", body = Tables),
@@ -47,7 +54,7 @@ struct List {
 pub(crate) async fn list_tables(
     State(state): State<Arc<ApiState>>,
     ServiceRole(context): ServiceRole,
-    Query(query): Query<TablesQuery>,
+    Parameters(query): Parameters<TablesQuery>,
 ) -> Result<Response, ApiError> {
     let pool = state.parts.databases.pool(&context.project.reference)?;
     let tables = tables::list(&pool, query.schema.as_deref()).await?;

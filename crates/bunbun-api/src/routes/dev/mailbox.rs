@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::{openapi::OwnerRefusals, state::ApiState};
+use crate::{
+    openapi::{OwnerRefusals, ThingRefusals},
+    state::ApiState,
+};
 
 /// The mailbox.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -49,8 +52,7 @@ pub(crate) struct Mail {
     security(("bearer" = []), ("apikey" = [])),
     responses(
         (status = 200, description = "The mails, the latest first", body = MailboxResponse),
-        (status = 404, description = "This server has no mailbox"),
-        OwnerRefusals,
+        ThingRefusals, OwnerRefusals,
     ),
 )]
 pub(crate) async fn get_mailbox(

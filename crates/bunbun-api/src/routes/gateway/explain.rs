@@ -1,10 +1,17 @@
 //! `GET /api/gateway/explain`: what the gateway would do with a request, or why it refused one.
 
+#![expect(
+    unused_qualifications,
+    reason = "utoipa writes the parameters' types again, with the span of ours"
+)]
+
 use std::sync::Arc;
 
 use axum::extract::State;
 use bunbun_core::Code;
-use bunbun_http::{ApiError, access::ServiceRole, explain::Explanation, extract::Query};
+use bunbun_http::{
+    ApiError, access::ServiceRole, explain::Explanation, extract::Query as Parameters,
+};
 use garde::Validate;
 use http::Method;
 use serde::Deserialize;
@@ -18,6 +25,7 @@ use crate::{
 /// Either `path` (and `method`) or `request_id`.
 #[derive(Debug, Deserialize, IntoParams, Validate)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct ExplainQuery {
     /// The method; `GET` when absent.
     #[garde(length(min = 1, max = 32))]
@@ -39,6 +47,7 @@ pub(crate) struct ExplainQuery {
 /// `request_id`: why that request was refused; the last few thousand refusals are remembered.
 #[utoipa::path(
     get, path = "/api/gateway/explain", tag = "gateway",
+    params(ExplainQuery),
     security(("bearer" = []), ("apikey" = [])),
     responses(
         (status = 200, description = "The explanation", body = Explanation),
@@ -48,7 +57,7 @@ pub(crate) struct ExplainQuery {
 pub(crate) async fn get_explanation(
     State(state): State<Arc<ApiState>>,
     ServiceRole(context): ServiceRole,
-    Query(query): Query<ExplainQuery>,
+    Parameters(query): Parameters<ExplainQuery>,
 ) -> Result<axum::Json<Explanation>, ApiError> {
     let invalid = |message: String| ApiError::new(Code::InvalidRequest, message);
     let explain = &state.parts.explain;

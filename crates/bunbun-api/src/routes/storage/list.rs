@@ -1,14 +1,23 @@
 //! `GET /api/storage/list/{bucket}`: the objects of a bucket.
 
+#![expect(
+    unused_qualifications,
+    reason = "utoipa writes the parameters' types again, with the span of ours"
+)]
+
 use std::sync::Arc;
 
-use axum::{Json, extract::State};
+use axum::{
+    Json,
+    extract::{FromRequestParts, State},
+};
 use bunbun_http::{
     ApiError,
     access::UserOrService,
-    extract::{Path, Query, validated},
+    extract::{Path, Query as Parameters, validated},
 };
 use garde::Validate;
+use http::request::Parts;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
@@ -25,6 +34,7 @@ const DEFAULT_LIMIT: u32 = 100;
 
 /// A bucket.
 #[derive(Debug, Deserialize, Validate, IntoParams)]
+#[into_params(parameter_in = Path)]
 pub(crate) struct BucketPath {
     /// The bucket's name.
     #[garde(custom(bucket_name))]
@@ -32,9 +42,19 @@ pub(crate) struct BucketPath {
     bucket: String,
 }
 
+impl<S: Send + Sync> FromRequestParts<S> for BucketPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let Path(path) = Path::from_request_parts(parts, state).await?;
+        validated(path)
+    }
+}
+
 /// Which objects.
 #[derive(Debug, Deserialize, Validate, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct ListObjectsQuery {
     /// Only objects whose path begins with this.
     #[garde(length(bytes, max = 1024))]
@@ -80,7 +100,7 @@ impl From<Object> for File {
             size: object.metadata.get("size").and_then(Value::as_u64),
             mime_type: text("mimetype"),
             etag: text("eTag"),
-            path: object.key.unwrap_or(object.name),
+            path: object.name,
             created_at: object.created_at,
             updated_at: object.updated_at,
         }
@@ -103,6 +123,7 @@ pub(crate) struct Files {
 /// they are read.
 #[utoipa::path(
     get, path = "/api/storage/list/{bucket}", tag = "storage",
+    params(BucketPath, ListObjectsQuery),
     security(("user" = []), ("bearer" = []), ("apikey" = [])),
     responses(
         (status = 200, description = "The objects", body = Files),
@@ -113,10 +134,9 @@ pub(crate) async fn list_objects(
     State(state): State<Arc<ApiState>>,
     _caller: UserOrService,
     behalf: OnBehalf,
-    Path(bucket): Path<BucketPath>,
-    Query(query): Query<ListObjectsQuery>,
+    BucketPath { bucket }: BucketPath,
+    Parameters(query): Parameters<ListObjectsQuery>,
 ) -> Result<Json<Files>, ApiError> {
-    let BucketPath { bucket } = validated(bucket)?;
     let prefix = query.prefix.unwrap_or_default();
     let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
     let storage = state.storage(&behalf);

@@ -1,0 +1,3 @@
+//! `/api/auth/admin`
+
+mod users;

@@ -1,0 +1,8 @@
+//! `/api/auth`
+
+mod admin;
+mod refresh;
+mod signin;
+mod signout;
+mod signup;
+mod user;

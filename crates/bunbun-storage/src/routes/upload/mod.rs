@@ -1,0 +1,3 @@
+//! `/upload/…`.
+
+pub(super) mod resumable;
