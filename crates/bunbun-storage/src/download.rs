@@ -1,6 +1,9 @@
 //! An object as an answer: headers, conditions, ranges, and its bytes.
 
-use axum::{body::Body, response::Response};
+use axum::{
+    body::Body,
+    response::{IntoResponse as _, Response},
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -135,7 +138,9 @@ pub(crate) async fn respond(
     if let (&Method::HEAD, Some(size)) = (method, object.size()) {
         let wanted = wanted(headers, &object, size);
         let mut response = Response::new(Body::empty());
-        let length = frame(&mut response, &wanted, size)?;
+        let Ok(length) = frame(&mut response, &wanted, size) else {
+            return Ok(response);
+        };
         describe(response.headers_mut(), &object, show);
         response
             .headers_mut()
@@ -146,7 +151,9 @@ pub(crate) async fn respond(
     let size = blob.size;
     let wanted = wanted(headers, &object, size);
     let mut response = Response::new(Body::empty());
-    let length = frame(&mut response, &wanted, size)?;
+    let Ok(length) = frame(&mut response, &wanted, size) else {
+        return Ok(response);
+    };
     describe(response.headers_mut(), &object, show);
     response
         .headers_mut()
@@ -174,8 +181,8 @@ fn wanted(headers: &HeaderMap, object: &Object, size: u64) -> Wanted {
     )
 }
 
-/// Status and `Content-Range`; the length of what follows.
-fn frame(response: &mut Response, wanted: &Wanted, size: u64) -> Result<u64> {
+/// Status and `Content-Range`; the length of what follows, or the refusal as the response.
+fn frame(response: &mut Response, wanted: &Wanted, size: u64) -> Result<u64, ()> {
     match wanted {
         Wanted::Whole => Ok(size),
         Wanted::Part(range) => {
@@ -184,7 +191,15 @@ fn frame(response: &mut Response, wanted: &Wanted, size: u64) -> Result<u64> {
             insert(response.headers_mut(), header::CONTENT_RANGE, &text);
             Ok(range.end - range.start)
         }
-        Wanted::Unsatisfiable => Err(StorageError::invalid_range()),
+        Wanted::Unsatisfiable => {
+            *response = StorageError::invalid_range().into_response();
+            insert(
+                response.headers_mut(),
+                header::CONTENT_RANGE,
+                &format!("bytes */{size}"),
+            );
+            Err(())
+        }
     }
 }
 

@@ -336,10 +336,11 @@ impl StorageError {
         Self::new(Code::InvalidRequest, 400, message).because(cause)
     }
 
-    /// The HTTP status on the REST endpoints: everything that was handled is 400.
+    /// The HTTP status on the REST endpoints: everything that was handled is 400, but for ranges,
+    /// where players look at the status.
     fn visible_status(&self) -> StatusCode {
         match self.0.status {
-            status @ (429 | 500..) => {
+            status @ (416 | 429 | 500..) => {
                 StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
             }
             _ => StatusCode::BAD_REQUEST,

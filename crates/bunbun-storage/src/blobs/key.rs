@@ -68,16 +68,8 @@ impl BlobKey {
     #[must_use]
     pub fn local_path(&self) -> PathBuf {
         let mut path = PathBuf::from(encode(&self.project));
-        path.push(encode(&self.bucket));
-        let name = encode(&self.name);
-        let mut rest = name.as_str();
-        while rest.len() > PIECE {
-            // The encoding is ASCII.
-            let (piece, after) = rest.split_at(PIECE);
-            path.push(format!("{piece}{GOES_ON}"));
-            rest = after;
-        }
-        path.push(rest);
+        push(&mut path, &self.bucket);
+        push(&mut path, &self.name);
         path.push(
             self.version
                 .as_deref()
@@ -90,18 +82,8 @@ impl BlobKey {
     #[must_use]
     pub fn from_local<'p>(pieces: impl IntoIterator<Item = &'p str>) -> Option<Self> {
         let mut pieces = pieces.into_iter();
-        let (project, bucket) = (decode(pieces.next()?)?, decode(pieces.next()?)?);
-        let mut name = String::new();
-        loop {
-            let piece = pieces.next()?;
-            match piece.strip_suffix(GOES_ON) {
-                Some(piece) => name.push_str(piece),
-                None => {
-                    name.push_str(piece);
-                    break;
-                }
-            }
-        }
+        let project = decode(pieces.next()?)?;
+        let (bucket, name) = (pull(&mut pieces)?, pull(&mut pieces)?);
         let version = match pieces.next()? {
             "-" => None,
             version => Some(decode(version)?),
@@ -112,7 +94,7 @@ impl BlobKey {
         Some(Self {
             project,
             bucket,
-            name: decode(&name)?,
+            name,
             version,
         })
     }
@@ -151,6 +133,32 @@ impl BlobKey {
         let segment = |s| if s == EMPTY_SEGMENT { "" } else { s };
         let name = name.split('/').map(segment).collect::<Vec<_>>().join("/");
         Some(Self::object(project, bucket, &name, Some(version)))
+    }
+}
+
+/// Adds a name in pieces that fit.
+fn push(path: &mut PathBuf, name: &str) {
+    let encoded = encode(name);
+    let mut rest = encoded.as_str();
+    while rest.len() > PIECE {
+        // The encoding is ASCII.
+        let (piece, after) = rest.split_at(PIECE);
+        path.push(format!("{piece}{GOES_ON}"));
+        rest = after;
+    }
+    path.push(rest);
+}
+
+/// Takes a name's pieces.
+fn pull<'p>(pieces: &mut impl Iterator<Item = &'p str>) -> Option<String> {
+    let mut name = String::new();
+    loop {
+        let piece = pieces.next()?;
+        let Some(begun) = piece.strip_suffix(GOES_ON) else {
+            name.push_str(piece);
+            return decode(&name);
+        };
+        name.push_str(begun);
     }
 }
 

@@ -132,10 +132,10 @@ impl Blobs {
         }
     }
 
-    /// Whether it is a directory of this machine.
+    /// An object store that was made elsewhere.
     #[must_use]
-    pub const fn is_local(&self) -> bool {
-        matches!(self, Self::Local(_))
+    pub fn of_store(store: Arc<dyn object_store::ObjectStore>, prefix: &str) -> Self {
+        Self::Remote(Arc::new(Remote::new(store, prefix.into())))
     }
 
     /// Begins to write content under a key. Nothing is visible before [`Writer::finish`], and a writer that is

@@ -66,6 +66,10 @@ impl Remote {
         Ok(Self { store, prefix })
     }
 
+    pub(super) const fn new(store: Arc<dyn ObjectStore>, prefix: RemotePath) -> Self {
+        Self { store, prefix }
+    }
+
     pub(super) fn path(&self, key: &BlobKey) -> RemotePath {
         self.below(&key.remote_path())
     }

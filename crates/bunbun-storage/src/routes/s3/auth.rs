@@ -460,7 +460,7 @@ impl Trailers {
         self.0.lock().push((name, value));
     }
 
-    fn get(&self, name: &str) -> Option<String> {
+    pub(super) fn get(&self, name: &str) -> Option<String> {
         self.0
             .lock()
             .iter()

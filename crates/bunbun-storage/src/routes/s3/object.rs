@@ -101,8 +101,10 @@ async fn get(request: S3Request) -> Result<Response> {
     )
     .await?;
     let status = response.status();
-    if status == StatusCode::PRECONDITION_FAILED {
-        return Err(precondition_failed());
+    match status {
+        StatusCode::PRECONDITION_FAILED => return Err(precondition_failed()),
+        StatusCode::RANGE_NOT_SATISFIABLE => return Err(StorageError::invalid_range()),
+        _ => {}
     }
     let headers = response.headers_mut();
     // The type as it is: what a browser makes of it runs in a sandbox.

@@ -1,0 +1,15 @@
+//! The service on a real PostgreSQL and a real directory, by its URLs; each test has both of its
+//! own.
+
+mod broken;
+mod bucket;
+mod hostile;
+mod object;
+mod original;
+mod parallel;
+mod render;
+mod rls;
+mod s3;
+mod support;
+mod sweep;
+mod upload;

@@ -1,0 +1,3 @@
+//! `/upload/…`.
+
+mod resumable;
