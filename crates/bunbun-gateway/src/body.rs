@@ -1,7 +1,7 @@
 //! The bodies that flow through the data plane: streamed with back-pressure, never held whole.
 
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
     pin::Pin,
     sync::{
         Arc, OnceLock,
@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bunbun_core::task;
 use bunbun_http::{
     Body, BoxError,
     body::{BodyTooLarge, Fault},
@@ -24,6 +25,9 @@ use crate::{
     refusal::Refusal,
     upstream::{Lease, http1::AnswerBody},
 };
+
+/// Longest wait for the end of a stream whose bytes are all there.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A body, without an allocation where it is empty or there already.
 #[derive(Default)]
@@ -147,6 +151,8 @@ enum Source {
     Hyper(Incoming),
     /// From an upstream that speaks HTTP/1.
     Http1(Box<AnswerBody>),
+    /// From nowhere any more.
+    Ended,
 }
 
 impl Source {
@@ -154,6 +160,7 @@ impl Source {
         match self {
             Self::Hyper(incoming) => Pin::new(incoming).poll_frame(cx).map_err(Into::into),
             Self::Http1(body) => body.poll_frame(cx).map_err(Into::into),
+            Self::Ended => Poll::Ready(None),
         }
     }
 
@@ -161,6 +168,7 @@ impl Source {
         match self {
             Self::Hyper(incoming) => incoming.is_end_stream(),
             Self::Http1(body) => body.is_end_stream(),
+            Self::Ended => true,
         }
     }
 
@@ -168,6 +176,7 @@ impl Source {
         match self {
             Self::Hyper(incoming) => incoming.size_hint(),
             Self::Http1(body) => body.size_hint(),
+            Self::Ended => SizeHint::with_exact(0),
         }
     }
 }
@@ -312,7 +321,7 @@ impl SocketBody {
     fn end(&mut self) {
         if let Some(lease) = self.lease.take() {
             lease.give_back(match &mut self.source {
-                Source::Hyper(_) => None,
+                Source::Hyper(_) | Source::Ended => None,
                 Source::Http1(body) => body.take_connection(),
             });
         }
@@ -335,6 +344,27 @@ impl SocketBody {
             let _ = progress.fault.set(refusal);
         }
         Poll::Ready(Some(Err(error.into())))
+    }
+}
+
+/// An HTTP/2 upstream may end its stream in a frame of its own, after the last byte. Whoever is
+/// content with the bytes drops the body before: the stream would be reset, and an upstream ends
+/// connections on which that happens often.
+impl Drop for SocketBody {
+    fn drop(&mut self) {
+        let Source::Hyper(incoming) = &mut self.source else {
+            return;
+        };
+        let is_whole = incoming.size_hint().exact() == Some(0) && !incoming.is_end_stream();
+        if let Some(lease) = self.lease.take().filter(|_| is_whole)
+            && let Source::Hyper(mut incoming) = std::mem::replace(&mut self.source, Source::Ended)
+        {
+            task::spawn_quiet(async move {
+                let _lease = lease;
+                let end = poll_fn(|cx| Pin::new(&mut incoming).poll_frame(cx));
+                let _ = tokio::time::timeout(END_TIMEOUT, end).await;
+            });
+        }
     }
 }
 

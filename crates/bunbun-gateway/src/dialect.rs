@@ -147,7 +147,7 @@ fn kong(refusal: &Refusal, three: bool) -> Answer {
         Refusal::Closed => Answer::new(403, "Access is forbidden."),
         Refusal::AddressDenied => Answer::new(403, "Your IP address is not allowed"),
         Refusal::RateLimited => Answer::new(429, "API rate limit exceeded"),
-        Refusal::UpstreamFailed => Answer::new(
+        Refusal::UpstreamFailed | Refusal::UpstreamMalformed => Answer::new(
             502,
             "An invalid response was received from the upstream server",
         ),
@@ -279,6 +279,10 @@ fn envoy(refusal: &Refusal, asked: &Asked) -> Answer {
         }
         Refusal::RateLimited => Answer::new(429, "local_rate_limited"),
         Refusal::UpstreamFailed => Answer::new(503, reset),
+        Refusal::UpstreamMalformed => Answer::new(
+            502,
+            "upstream connect error or disconnect/reset before headers. reset reason: protocol error",
+        ),
         Refusal::UpstreamTimeout => Answer::new(504, "upstream request timeout"),
         Refusal::Internal => Answer::new(500, ""),
         Refusal::NameResolution | Refusal::NoHealthyAddress => {

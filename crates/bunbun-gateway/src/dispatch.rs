@@ -10,8 +10,9 @@ use bunbun_core::{config::gateway::RateLimitBy, task};
 use bunbun_http::{Body, RequestContext, body::Embedded, slots::Shard};
 use futures_util::FutureExt as _;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode,
+    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version,
     header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRAILER, TRANSFER_ENCODING, UPGRADE},
+    request::Parts,
     response,
     uri::PathAndQuery,
 };
@@ -31,7 +32,7 @@ use crate::{
     upstream::{
         Lease, SendOptions, Upstream, UpstreamBody,
         http1::{Answer, Connection},
-        replay,
+        is_idempotent, replay,
     },
 };
 
@@ -55,6 +56,19 @@ pub(crate) struct Dispatch<'d> {
 pub(crate) struct Upgrade {
     pub(crate) protocol: HeaderValue,
     pub(crate) client: OnUpgrade,
+}
+
+impl Upgrade {
+    /// Whether the upstream changes to one of the protocols that the client asked for.
+    fn is_taken_up<B>(&self, response: &Response<B>) -> bool {
+        let Some(chosen) = response.headers().get(UPGRADE) else {
+            return false;
+        };
+        self.protocol
+            .as_bytes()
+            .split(|byte| *byte == b',')
+            .any(|asked| asked.trim_ascii().eq_ignore_ascii_case(chosen.as_bytes()))
+    }
 }
 
 /// An answer, and how long the service took to begin it.
@@ -174,7 +188,7 @@ impl Dispatch<'_> {
             .client_body(incoming, progress.clone())
             .map_err(|refusal| (refusal, None))?;
         let body = self
-            .hold_small(body, &parts.headers)
+            .hold_small(body, &parts)
             .await
             .map_err(|refusal| (refusal, None))?;
         let upgrade = self.upgrade.take();
@@ -219,7 +233,8 @@ impl Dispatch<'_> {
         let took = started.elapsed();
         let response = match upgrade {
             Some(upgrade)
-                if matches!(response.body(), UpstreamBody::Http1(Answer::Upgraded(_))) =>
+                if upgrade.is_taken_up(&response)
+                    && matches!(response.body(), UpstreamBody::Http1(Answer::Upgraded(_))) =>
             {
                 let (parts, body) = response.into_parts();
                 let UpstreamBody::Http1(Answer::Upgraded(connection)) = body else {
@@ -235,10 +250,13 @@ impl Dispatch<'_> {
         })
     }
 
-    /// Holds a small body whole where a retry or a mirror may need it again.
-    async fn hold_small(&self, body: EdgeBody, headers: &HeaderMap) -> Result<EdgeBody, Refusal> {
-        let wanted = self.route.retries > 0 || self.route.mirror.is_some();
-        let small = headers.contains_key(CONTENT_LENGTH)
+    /// Holds a small body whole where a retry or a mirror may need it again. An idempotent request
+    /// is sent once more even without configured retries, when a reused connection turns out to be
+    /// closed.
+    async fn hold_small(&self, body: EdgeBody, parts: &Parts) -> Result<EdgeBody, Refusal> {
+        let wanted =
+            self.route.retries > 0 || self.route.mirror.is_some() || is_idempotent(&parts.method);
+        let small = parts.headers.contains_key(CONTENT_LENGTH)
             && body
                 .size_hint()
                 .exact()
@@ -335,10 +353,12 @@ pub(crate) fn answer(
 ) -> Result<Response<EdgeBody>, Refusal> {
     let (mut parts, body) = response.into_parts();
     if parts.status == StatusCode::SWITCHING_PROTOCOLS {
-        return Err(Refusal::UpstreamFailed);
+        return Err(Refusal::UpstreamMalformed);
     }
-    if parts.headers.contains_key(TRANSFER_ENCODING) {
-        // RFC 9112 §6.3: it overrides the length, which must not be passed on.
+    // RFC 9112 §2.3: our own version, not the upstream's.
+    parts.version = Version::HTTP_11;
+    // RFC 9112 §6.3: chunks override the length, and RFC 9110 §8.6: 204 has none.
+    if parts.headers.contains_key(TRANSFER_ENCODING) || parts.status == StatusCode::NO_CONTENT {
         parts.headers.remove(CONTENT_LENGTH);
     }
     let trailer = parts.headers.remove(TRAILER);

@@ -260,6 +260,9 @@ impl Exchange<'_> {
             return Err(bad("TRACE would show what the gateway adds"));
         }
         headers::remove_hop_by_hop(&mut parts.headers).map_err(bad)?;
+        if parts.headers.get_all(AUTHORIZATION).iter().nth(1).is_some() {
+            return Err(bad("two Authorization headers"));
+        }
 
         // Normalise.
         let raw = parts.uri.path().to_owned();
@@ -346,6 +349,10 @@ impl Exchange<'_> {
     /// A client's wish for another protocol; only HTTP/1 requests without a body can have it.
     fn upgrade(&self, request: &mut Request<Incoming>) -> Option<Upgrade> {
         self.peer.wire.as_ref()?;
+        // RFC 9110 §7.8: HTTP/1.0 knows no upgrade.
+        if request.version() != http::Version::HTTP_11 {
+            return None;
+        }
         let protocol = headers::upgrade_protocol(request.headers())?;
         request.body().is_end_stream().then(|| Upgrade {
             protocol,
@@ -376,7 +383,7 @@ impl Exchange<'_> {
                 .and_then(|a| HeaderValue::try_from(a.as_str()).ok()),
         };
         parts.uri = Uri::from(target);
-        headers::remove_claims(&mut parts.headers);
+        headers::remove_claims(&mut parts.headers, route.own);
         key.translate(route.keys, &mut parts.headers);
         if route.access == bunbun_core::config::gateway::Access::Basic {
             parts.headers.remove(AUTHORIZATION);

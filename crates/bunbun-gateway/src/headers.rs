@@ -151,9 +151,11 @@ pub fn upgrade_protocol(headers: &HeaderMap) -> Option<HeaderValue> {
 /// Takes away what a client may not claim: the headers that BunBun itself or another platform's
 /// gateway sets. Names with an underscore go, as nginx does it: some servers read
 /// `x_forwarded_for` as `x-forwarded-for`.
-pub fn remove_claims(headers: &mut HeaderMap) {
+/// `x-api-key` is a credential of our own routes, and of no other service.
+pub fn remove_claims(headers: &mut HeaderMap, own: bool) {
     remove_where(headers, |name| {
         matches!(name, "x-anonymous-consumer" | "sb-api-key" | "proxy")
+            || (name == "x-api-key" && !own)
             || name.starts_with("x-consumer-")
             || name.starts_with("x-credential-")
             || name.starts_with("x-appwrite-")
@@ -322,9 +324,10 @@ mod tests {
             ("x-appwrite-user-id", "1"),
             ("x_forwarded_for", "1.2.3.4"),
             ("proxy", "http://evil"),
+            ("x-api-key", "x"),
             ("accept", "*/*"),
         ]);
-        remove_claims(&mut map);
+        remove_claims(&mut map, false);
         assert_eq!(map, headers(&[("accept", "*/*")]));
     }
 

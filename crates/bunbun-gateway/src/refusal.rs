@@ -63,6 +63,8 @@ pub enum Refusal {
     UpstreamBusy,
     /// The upstream refused or cut the connection, or sent no HTTP.
     UpstreamFailed,
+    /// What the upstream sent is no HTTP answer.
+    UpstreamMalformed,
     /// The upstream took too long.
     UpstreamTimeout,
     /// A service in this process panicked.
@@ -78,6 +80,7 @@ impl Refusal {
             | Self::NoHealthyAddress
             | Self::UpstreamBusy
             | Self::UpstreamFailed
+            | Self::UpstreamMalformed
             | Self::UpstreamTimeout => Source::Upstream,
             Self::EmptySlot(_) | Self::Internal => Source::Us,
             _ => Source::Client,
@@ -112,6 +115,7 @@ impl Refusal {
             Self::NoHealthyAddress => "no_healthy_address",
             Self::UpstreamBusy => "upstream_busy",
             Self::UpstreamFailed => "upstream_failed",
+            Self::UpstreamMalformed => "upstream_malformed",
             Self::UpstreamTimeout => "upstream_timeout",
             Self::Internal => "internal",
         }
@@ -156,6 +160,7 @@ impl Refusal {
                 "All addresses of the upstream failed lately; one is probed again soon."
             }
             Self::UpstreamBusy => "Too many requests were waiting for the upstream.",
+            Self::UpstreamMalformed => "The upstream's answer is no HTTP, or ambiguous.",
             Self::UpstreamFailed => {
                 "The upstream refused or cut the connection, or sent no valid HTTP."
             }
@@ -186,7 +191,7 @@ impl Refusal {
             | Self::NameResolution
             | Self::NoHealthyAddress
             | Self::UpstreamBusy => Code::ServiceUnavailable,
-            Self::UpstreamFailed => Code::UpstreamError,
+            Self::UpstreamFailed | Self::UpstreamMalformed => Code::UpstreamError,
             Self::UpstreamTimeout => Code::UpstreamTimeout,
             Self::Internal => Code::Internal,
         }

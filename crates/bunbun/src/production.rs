@@ -24,20 +24,18 @@ const GENERATE: &str = "`bunbun keys generate` makes a complete set";
 /// # Errors
 /// Every fault at once.
 pub(crate) fn load(sources: &Sources) -> Result<Config, Faults> {
-    let mut faults = faults(sources);
-    match Config::load(sources) {
-        Ok(config) => {
-            faults.extend(gateway_faults(&config));
-            if faults.is_empty() {
-                Ok(config)
-            } else {
-                Err(Faults(faults))
-            }
+    let (config, mut found) = Config::read(sources);
+    found.extend(faults(sources));
+    // Also of what is there beside the faults, so that everything is told at once.
+    for fault in gateway_faults(&config) {
+        if !found.iter().any(|known| known.at == fault.at) {
+            found.push(fault);
         }
-        Err(Faults(mut found)) => {
-            found.append(&mut faults);
-            Err(Faults(found))
-        }
+    }
+    if found.is_empty() {
+        Ok(config)
+    } else {
+        Err(Faults(found))
     }
 }
 

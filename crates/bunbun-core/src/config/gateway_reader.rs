@@ -146,7 +146,8 @@ fn named<T: DeserializeOwned>(r: &mut Reader<'_>, at: &str, value: &Value) -> BT
     };
     let mut parts = BTreeMap::new();
     for (name, value) in table {
-        if let Some(part) = part(r, &format!("{at}.{name}"), value) {
+        // Kept without its faulty members: routes that name it are not at fault.
+        if let Some((part, _)) = part(r, &format!("{at}.{name}"), value) {
             parts.insert(name.clone(), part);
         }
     }
@@ -170,14 +171,15 @@ fn routes(r: &mut Reader<'_>, value: &Value) -> Vec<RouteConfig> {
             let problem = format!("another route has this name: gateway.routes[{first}]");
             r.fault(&at, problem, "give each route a name of its own");
         }
-        routes.extend(part(r, &at, value));
+        // Without a member a route may lack what it has.
+        routes.extend(part(r, &at, value).and_then(|(route, is_whole)| is_whole.then_some(route)));
     }
     routes
 }
 
-/// Reads one part. Where a member of it is wrong, the rest is read without it, so that the
-/// faults of all members are found.
-fn part<T: DeserializeOwned>(r: &mut Reader<'_>, at: &str, value: &Value) -> Option<T> {
+/// Reads one part, and says whether it is whole. Where a member of it is wrong, the rest is read
+/// without it, so that the faults of all members are found.
+fn part<T: DeserializeOwned>(r: &mut Reader<'_>, at: &str, value: &Value) -> Option<(T, bool)> {
     let Some(mut table) = value.as_table().cloned() else {
         r.fault(at, "is not a table", "write NAME = VALUE lines below it");
         return None;
@@ -185,7 +187,7 @@ fn part<T: DeserializeOwned>(r: &mut Reader<'_>, at: &str, value: &Value) -> Opt
     let mut removed: Vec<String> = Vec::new();
     loop {
         let error = match serde_path_to_error::deserialize(Value::Table(table.clone())) {
-            Ok(part) => return removed.is_empty().then_some(part),
+            Ok(part) => return Some((part, removed.is_empty())),
             Err(error) => error,
         };
         let message = error.inner().message().to_owned();

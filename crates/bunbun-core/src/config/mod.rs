@@ -237,6 +237,16 @@ impl Config {
     /// # Errors
     /// Every fault at once.
     pub fn load(sources: &Sources) -> Result<Self, Faults> {
+        match Self::read(sources) {
+            (config, faults) if faults.is_empty() => Ok(config),
+            (_, faults) => Err(Faults(faults)),
+        }
+    }
+
+    /// Reads all layers, and every fault. What is faulty has its default, so that the rest can be
+    /// looked at further; with a fault the whole is of no other use.
+    #[must_use]
+    pub fn read(sources: &Sources) -> (Self, Vec<Fault>) {
         let mut reader = Reader::new(sources);
         let config = Self {
             server: read_server(&mut reader),
@@ -251,11 +261,7 @@ impl Config {
             telemetry: read_telemetry(&mut reader),
             gateway: gateway_reader::read(&mut reader, &sources.file),
         };
-        if reader.faults.is_empty() {
-            Ok(config)
-        } else {
-            Err(Faults(reader.faults))
-        }
+        (config, reader.faults)
     }
 }
 

@@ -48,6 +48,15 @@ impl Sender {
             Self::Http2(sender) => sender.is_closed(),
         }
     }
+
+    /// Whether the kernel knows that it is closed.
+    pub(crate) fn is_closed_now(&self) -> bool {
+        match self {
+            Self::Http1(connection) => connection.is_closed_now(),
+            // Its driver looks, and the upstream says what it has not begun with.
+            Self::Http2(sender) => sender.is_closed(),
+        }
+    }
 }
 
 /// TLS settings for upstreams, with and without HTTP/2.

@@ -66,8 +66,14 @@ impl Endpoint {
         &self.opening[shard % self.opening.len()]
     }
 
-    /// A connection that was used before; the most recent one, so that surplus ones grow old.
-    pub(crate) fn take_idle(&self, shard: usize, keepalive: Duration) -> Option<Sender> {
+    /// A connection that was used before; the most recent one, so that surplus ones grow old. Where
+    /// the request can be sent `once` only, the kernel is asked whether it is still there.
+    pub(crate) fn take_idle(
+        &self,
+        shard: usize,
+        keepalive: Duration,
+        once: bool,
+    ) -> Option<Sender> {
         let mut idle = self.shard(shard).lock();
         while let Some(Idle {
             mut sender,
@@ -79,7 +85,7 @@ impl Endpoint {
                 idle.clear(); // the rest is older still
                 return None;
             }
-            if sender.is_closed() {
+            if sender.is_closed() || (once && sender.is_closed_now()) {
                 continue;
             }
             if let Sender::Http2(shared) = &sender {

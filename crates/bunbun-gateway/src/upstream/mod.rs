@@ -32,8 +32,8 @@ use http::HeaderValue;
 use parking_lot::Mutex;
 pub use resolve::{Resolve, SystemResolver};
 pub(crate) use send::UpstreamBody;
-pub(crate) use send::replay;
 pub use send::{Lease, SendError, SendOptions};
+pub(crate) use send::{is_idempotent, replay};
 use tokio::sync::Semaphore;
 use url::Url;
 

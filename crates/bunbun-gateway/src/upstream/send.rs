@@ -14,7 +14,7 @@ use super::{
     Upstream, balance,
     connection::{self, Origin, Sender},
     endpoint::{Endpoint, InFlight},
-    http1::{Answer, Connection, RequestHead},
+    http1::{self, Answer, Connection, RequestHead},
 };
 use crate::{
     body::{self, EdgeBody, Progress, SocketBody},
@@ -252,10 +252,11 @@ impl Upstream {
         // However this ends, also by the client's going away: a half-open breaker's probe does
         // not stay taken.
         let _probe = Probe(endpoint);
+        let once = !(is_idempotent(request.method()) && request.body().replay().is_some());
         let idle = if afresh {
             None
         } else {
-            endpoint.take_idle(options.shard, self.settings.keepalive)
+            endpoint.take_idle(options.shard, self.settings.keepalive, once)
         };
         let reused = idle.is_some();
         let sender = match idle {
@@ -291,7 +292,7 @@ impl Upstream {
             // The address took the connection, so it is there. That one request made it drop it,
             // or was too slow, must not close the service to everyone else: whoever finds such a
             // request could keep the breaker open.
-            Exchange::Failed(error) => {
+            Exchange::Failed(error) | Exchange::Broken(error) => {
                 endpoint.breaker.succeeded();
                 Attempt::Failed(error)
             }
@@ -316,7 +317,7 @@ impl Upstream {
             let asked = Instant::now();
             let turn = tokio::time::timeout(timeout, endpoint.opening(options.shard).lock()).await;
             let opened = match afresh {
-                false => endpoint.take_idle(options.shard, self.settings.keepalive),
+                false => endpoint.take_idle(options.shard, self.settings.keepalive, false),
                 // What another request has opened meanwhile is new enough.
                 true => endpoint.opened_after(options.shard, asked),
             };
@@ -352,6 +353,8 @@ enum Exchange {
     Answered(Response<UpstreamBody>),
     Unsent(SendError),
     Failed(SendError),
+    /// It failed in the middle of its answer.
+    Broken(SendError),
     /// An HTTP/2 upstream has not begun with it.
     Refused(SendError),
     /// It cannot be sent to anyone.
@@ -387,7 +390,14 @@ async fn exchange(
                     Exchange::Unsent(failed(Refusal::UpstreamFailed, failure.error))
                 }
                 Some(Err(failure)) => {
-                    Exchange::Failed(failed(Refusal::UpstreamFailed, failure.error))
+                    let refusal = match failure.error {
+                        http1::Error::Malformed(_) => Refusal::UpstreamMalformed,
+                        _ => Refusal::UpstreamFailed,
+                    };
+                    match failure.answered {
+                        true => Exchange::Broken(failed(refusal, failure.error)),
+                        false => Exchange::Failed(failed(refusal, failure.error)),
+                    }
                 }
             }
         }
@@ -489,7 +499,7 @@ fn failed(refusal: Refusal, cause: impl std::error::Error + Send + Sync + 'stati
 }
 
 /// RFC 9110 §9.2.2.
-fn is_idempotent(method: &Method) -> bool {
+pub(crate) fn is_idempotent(method: &Method) -> bool {
     matches!(
         *method,
         Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE

@@ -455,3 +455,31 @@ fn a_client_that_asks_first_is_told_to_continue_or_not_to() {
     assert_eq!(client.answer().status, 401);
     assert_eq!(origin.count(), 1);
 }
+
+#[test]
+fn an_early_refusal_arrives_though_the_upload_was_cut() {
+    let address = raw_origin(|_, mut stream| {
+        let _ = stream.write_all(
+            b"HTTP/1.1 413 Too Large\r\nconnection: close\r\ncontent-length: 3\r\n\r\nbig",
+        );
+        // Closed with unread bytes: the kernel resets the connection.
+    });
+    let gateway = gateway(address, "");
+    let body = vec![b'x'; 2 * 1024 * 1024];
+    for _ in 0..40 {
+        let mut client = TcpStream::connect(gateway.address).expect("a connection");
+        let head = format!(
+            "POST /u HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        // The gateway may stop reading, too.
+        let _ = client
+            .write_all(head.as_bytes())
+            .and_then(|()| client.write_all(&body));
+        client.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        let mut answer = [0; 1024];
+        let count = client.read(&mut answer).unwrap_or(0);
+        let text = String::from_utf8_lossy(&answer[..count]);
+        assert!(text.starts_with("HTTP/1.1 413 "), "{text}");
+    }
+}

@@ -342,7 +342,7 @@ const LINES: &[Line] = &[
         cells: [
             (502, Text("An invalid response was received from the upstream server"), None),
             (502, Text("An invalid response was received from the upstream server"), None),
-            (503, Text("upstream connect error or disconnect/reset before headers. reset reason: connection failure"), None),
+            (502, Text("upstream connect error or disconnect/reset before headers. reset reason: protocol error"), None),
         ],
     },
     Line {

@@ -391,8 +391,8 @@ fn the_dashboard_needs_its_password_and_never_sees_it() {
     }
     assert_eq!(
         gateway.get("/", &twice).status,
-        401,
-        "two credentials are none"
+        400,
+        "two credentials are ambiguous"
     );
     assert_eq!(origin.take().len(), 0);
 

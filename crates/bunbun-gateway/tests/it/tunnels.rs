@@ -496,3 +496,30 @@ fn the_key_of_a_web_socket_is_in_no_log() {
     assert_eq!(refused.status, 401);
     assert_eq!(origin.count(), 1);
 }
+
+#[test]
+fn a_protocol_that_nobody_asked_for_is_not_changed_to() {
+    for answer in [
+        "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n\r\n",
+        "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: other\r\n\r\n",
+    ] {
+        let origin = Origin::with(move |_, peer| {
+            peer.send(answer);
+            true
+        });
+        let gateway = Gateway::builder()
+            .config(&one_route(&[&origin.url()], "", ""))
+            .start();
+        let upgrade = [("connection", "upgrade"), ("upgrade", "websocket")];
+        assert_eq!(gateway.get("/u", &upgrade).status, 502, "{answer}");
+    }
+    // HTTP/1.0 has no upgrade to ask for.
+    let origin = Origin::echo();
+    let gateway = Gateway::builder()
+        .config(&one_route(&[&origin.url()], "", ""))
+        .start();
+    let bytes = gateway
+        .raw("GET /u HTTP/1.0\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n");
+    assert!(bytes.starts_with(b"HTTP/1.0 200"));
+    assert_eq!(origin.only().header("upgrade"), None);
+}

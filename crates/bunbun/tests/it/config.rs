@@ -33,6 +33,26 @@ fn every_fault_is_told_at_once_with_a_hint() {
 }
 
 #[test]
+fn faults_of_form_do_not_hide_those_of_meaning() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = "[gateway.upstreams.slow]\nurls = ['http://a']\nconnect_timeout = 'soon'\n\
+        [[gateway.routes]]\nname = 'a'\npath = '/a'\nupstream = 'slow'\naccess = 'q'\n\
+        [[gateway.routes]]\nname = 'b'\npath = '/b'\n\
+        [[gateway.routes]]\nname = 'c'\npath = '/c'\nupstream = 'missing'\naccess = 'open'\n\
+        [[gateway.routes]]\nname = 'd'\npath = '/d'\nupstream = 'slow'\naccess = 'open'\n";
+    std::fs::write(folder.path().join("bunbun.toml"), file).expect("written");
+    let outcome = run_in(folder.path(), &["config", "check"], &[]);
+    let told = |text: &str| outcome.stderr.contains(text);
+    assert!(
+        told("connect_timeout") && told("'a'.access"),
+        "{}",
+        outcome.stderr
+    );
+    assert!(told("'b'") && told("missing"), "{}", outcome.stderr);
+    assert!(!told("'d'"), "{}", outcome.stderr);
+}
+
+#[test]
 fn a_file_that_was_asked_for_has_to_be_there() {
     for (arguments, env) in [
         (vec!["config", "check", "--config", "nothing.toml"], vec![]),

@@ -91,7 +91,8 @@ async fn send(
     add(connection, statement, request, limit)?;
     connection.add_sync();
     if request.read_only {
-        connection.add_simple_query("COMMIT")?;
+        // Not COMMIT: there are writes that a read-only transaction lets pass.
+        connection.add_simple_query("ROLLBACK")?;
     }
     if own_timeout(connection, request).is_some() {
         connection.add_simple_query("RESET statement_timeout")?;
@@ -128,7 +129,8 @@ pub(super) async fn ask_for_more(connection: &mut Connection, rows: i32) -> Resu
 pub(super) async fn close(connection: &mut Connection, request: &Request) -> Result<(), Error> {
     connection.add_end_of_batch();
     if request.read_only {
-        connection.add_simple_query("COMMIT")?;
+        // Not COMMIT: there are writes that a read-only transaction lets pass.
+        connection.add_simple_query("ROLLBACK")?;
     }
     connection.flush().await
 }

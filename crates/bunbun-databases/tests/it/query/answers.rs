@@ -152,6 +152,15 @@ async fn read_only_refuses_writes_and_every_way_out() {
             .expect_err("read-only again");
     }
     assert_eq!(value(&pool, "select count(*) from t").await, 0);
+    // PostgreSQL itself lets these pass in a read-only transaction.
+    for sql in [
+        "explain analyze create table w as select 1 as a",
+        "select lo_create(4711)",
+    ] {
+        let _ = run_read_only(sql).await;
+    }
+    let left = "select (to_regclass('w') is not null)::int + (select count(*) from pg_largeobject_metadata where oid = 4711)";
+    assert_eq!(value(&pool, left).await, 0);
 }
 
 #[tokio::test]

@@ -28,7 +28,7 @@ const MAX_TRAILER_BYTES: usize = 16 * 1024;
 #[derive(Debug)]
 pub(crate) struct Framing {
     body: BodyFraming,
-    keep_alive: bool,
+    pub(super) keep_alive: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -202,7 +202,9 @@ fn content_length(headers: &mut HeaderMap) -> Result<Option<u64>, Error> {
         let found = std::str::from_utf8(value.as_bytes())
             .ok()
             .filter(|text| text.bytes().all(|b| b.is_ascii_digit()))
+            // What does not fit a signed number is negative to some.
             .and_then(|text| text.parse::<u64>().ok())
+            .filter(|length| i64::try_from(*length).is_ok())
             .ok_or(Error::Malformed("its length is no number"))?;
         if length.replace(found).is_some_and(|other| other != found) {
             return Err(Error::Malformed("it has two lengths"));

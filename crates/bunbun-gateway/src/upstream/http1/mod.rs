@@ -10,6 +10,7 @@ mod request;
 use std::{
     future::poll_fn,
     io,
+    mem::MaybeUninit,
     pin::Pin,
     task::{Context, Poll, Waker, ready},
 };
@@ -18,6 +19,7 @@ use bunbun_core::task;
 use bunbun_http::BoxError;
 use bytes::BytesMut;
 use http::Response;
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -50,6 +52,8 @@ pub(crate) struct Failure {
     pub(crate) error: Error,
     /// The upstream provably got nothing of the request.
     pub(crate) unsent: bool,
+    /// Bytes of an answer came: an idle connection that was closed meanwhile is not the reason.
+    pub(crate) answered: bool,
 }
 
 /// An open connection to an upstream.
@@ -71,7 +75,7 @@ impl Connection {
     }
 
     /// Whether an idle connection is of no use any more: the upstream has closed it, or has sent
-    /// what nobody asked for. Asks the kernel only when there is news.
+    /// what nobody asked for. Asks the kernel only when the runtime has news of it.
     pub(crate) fn is_closed(&mut self) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
         let mut space = [0_u8; 1];
@@ -80,6 +84,19 @@ impl Connection {
         Pin::new(&mut self.io)
             .poll_read(&mut cx, &mut probe)
             .is_ready()
+    }
+
+    /// The same, asked of the kernel: the runtime may not have heard of it yet. Worth a system call
+    /// where the request cannot be sent a second time.
+    pub(crate) fn is_closed_now(&self) -> bool {
+        let stream = match &self.io {
+            Io::Tcp(stream) => stream,
+            Io::Tls(stream) => stream.get_ref().0,
+            Io::Receiving(..) => return true,
+        };
+        let mut space = [MaybeUninit::uninit(); 1];
+        let peeked = SockRef::from(stream).peek(&mut space);
+        !peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// Sends a request and waits for the head of its answer.
@@ -92,12 +109,17 @@ impl Connection {
         body: crate::body::EdgeBody,
     ) -> Result<Response<Answer>, Failure> {
         let mut sending = Sending::new(head, body);
-        let answered = poll_fn(|cx| self.poll_answer(cx, head, &mut sending)).await;
-        let (parts, framing) = answered.map_err(|error| Failure {
+        let mut fault = None;
+        let answered = poll_fn(|cx| self.poll_answer(cx, head, &mut sending, &mut fault)).await;
+        let (parts, mut framing) = answered.map_err(|error| Failure {
             unsent: sending.is_unsent() && !matches!(error, Error::Body(_)),
+            answered: !self.read.is_empty() || matches!(error, Error::Malformed(_)),
             error,
         })?;
-        let connection = if sending.is_done() {
+        let connection = if fault.is_some() {
+            framing.keep_alive = false;
+            self
+        } else if sending.is_done() {
             self
         } else {
             Box::new(self.finish_sending(sending))
@@ -113,17 +135,19 @@ impl Connection {
         cx: &mut Context<'_>,
         head: &RequestHead<'_>,
         sending: &mut Sending,
+        fault: &mut Option<io::Error>,
     ) -> Poll<Result<(http::response::Parts, answer::Framing), Error>> {
-        match sending.poll(&mut self.io, cx) {
-            // An upstream that refuses early may close its receiving side: its answer counts.
-            Poll::Ready(Err(Error::Io(error))) => match self.poll_head(cx, head) {
-                Poll::Ready(Ok(answered)) => return Poll::Ready(Ok(answered)),
-                _ => return Poll::Ready(Err(Error::Io(error))),
-            },
-            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-            Poll::Ready(Ok(())) | Poll::Pending => {}
+        if fault.is_none() {
+            match sending.poll(&mut self.io, cx) {
+                // An upstream that refuses early closes its receiving side: its answer counts, and
+                // it may still be on its way to us. Without one the end of the stream is.
+                Poll::Ready(Err(Error::Io(error))) => *fault = Some(error),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Ready(Ok(())) | Poll::Pending => {}
+            }
         }
-        self.poll_head(cx, head)
+        let answered = ready!(self.poll_head(cx, head));
+        Poll::Ready(answered.map_err(|error| fault.take().map_or(error, Error::Io)))
     }
 
     /// The answer began before the request had ended: the rest is sent beside it. Such a

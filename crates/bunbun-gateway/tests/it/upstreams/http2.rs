@@ -6,10 +6,12 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use bunbun_http::{Body, body};
 use bytes::Bytes;
+use futures_util::StreamExt;
 use http::{HeaderMap, HeaderValue, Method, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
@@ -184,6 +186,38 @@ fn trailers_of_an_answer_pass() {
         text.ends_with("7\r\nmessage\r\n0\r\ngrpc-status: 0\r\n\r\n"),
         "{text}"
     );
+}
+
+#[test]
+fn a_stream_that_ends_in_a_frame_of_its_own_is_not_reset() {
+    // As Go and Node do it. HTTP/2 libraries end a connection after so many resets.
+    let origin = HyperOrigin::start(None, 100, |_| async {
+        let data = futures_util::stream::iter([Ok(Frame::data(Bytes::from_static(b"message")))]);
+        let end = futures_util::stream::once(tokio::time::sleep(Duration::from_micros(500)))
+            .filter_map(|()| async { None });
+        let mut response = Response::new(StreamBody::new(data.chain(end)).boxed_unsync());
+        response
+            .headers_mut()
+            .insert("content-length", HeaderValue::from_static("7"));
+        response
+    });
+    let gateway = Gateway::builder()
+        .config(&one_route(&[&h2c(&origin)], "", ""))
+        .with(|builder| builder.options.workers = 1)
+        .start();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let mut client = gateway.connect();
+                for _ in 0..300 {
+                    let answer = client.send("GET /u HTTP/1.1\r\nhost: a\r\n\r\n").answer();
+                    assert_eq!((answer.status, answer.text()), (200, "message"));
+                }
+            });
+        }
+    });
+    assert_eq!(origin.connections(), 1);
+    eventually("every request is over", || gateway.load().in_flight == 0);
 }
 
 /// A gateway that finds `secure.test` and trusts one authority.

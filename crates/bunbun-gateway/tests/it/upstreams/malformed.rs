@@ -237,3 +237,44 @@ fn headers_of_the_upstreams_connection_stay_there() {
     assert_eq!(answer.header("x-end"), Some("2"));
     assert_eq!(answer.all("content-length"), ["2"]);
 }
+
+#[test]
+fn the_upstreams_version_and_lengths_of_nothing_stay_there() {
+    let (_origin, gateway) = answers("HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nok");
+    let bytes = gateway.raw("GET /u HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+    assert!(bytes.starts_with(b"HTTP/1.1 200 "));
+    let (_origin, gateway) = answers("HTTP/1.1 204 No Content\r\ncontent-length: 3\r\n\r\n");
+    let answer = Http2Client::connect(gateway.address).get("/u");
+    assert_eq!(
+        (answer.status, answer.headers.contains_key("content-length")),
+        (204, false)
+    );
+    let answer = gateway.request("HEAD", "/u", &[], b"");
+    assert_eq!(
+        (answer.status, answer.header("content-length")),
+        (204, None)
+    );
+}
+
+#[test]
+fn an_answer_that_began_is_no_reason_to_send_again() {
+    let origin = Origin::with(|seen, peer| {
+        if seen.target.ends_with("good") {
+            peer.answer(200, "", "");
+        } else {
+            peer.send("HTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\n");
+        }
+        true
+    });
+    let gateway = Gateway::builder()
+        .config(&one_route(&[&origin.url()], "", ""))
+        .with(|builder| builder.options.workers = 1)
+        .start();
+    assert_eq!(gateway.get("/u/good", &[]).status, 200);
+    assert_eq!(gateway.get("/u/bad", &[]).status, 502);
+    assert_eq!(
+        origin.count(),
+        2,
+        "the connection was a used one, but it answered"
+    );
+}

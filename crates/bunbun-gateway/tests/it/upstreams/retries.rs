@@ -173,7 +173,9 @@ fn a_get_whose_reused_connection_dies_is_sent_again_once() {
     for _ in 0..20 {
         assert_eq!(gateway.get("/u", &[]).status, 200);
     }
-    let put = gateway.request("PUT", "/u", &[], b"a body that is not held");
+    // A small body is held, a large one is not.
+    assert_eq!(gateway.request("PUT", "/u", &[], b"small").status, 200);
+    let put = gateway.request("PUT", "/u", &[], &[b'x'; 70 * 1024]);
     assert_eq!((put.status, origin.connections() > 15), (502, true));
 }
 
