@@ -14,7 +14,7 @@ const HTTP_DATE: &[BorrowedFormatItem<'_>] = format_description!(
 
 /// What the conditions of a request lead to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// Go on.
     Proceed,
     /// 304: the client has it already.
@@ -25,7 +25,7 @@ pub enum Verdict {
 
 /// Judges the conditions of a GET or HEAD, in the order of RFC 9110 §13.2.2.
 #[must_use]
-pub fn judge(headers: &HeaderMap, etag: &str, modified: OffsetDateTime) -> Verdict {
+pub(crate) fn judge(headers: &HeaderMap, etag: &str, modified: OffsetDateTime) -> Verdict {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let modified = modified.unix_timestamp();
     if let Some(list) = text(header::IF_MATCH) {
@@ -51,7 +51,7 @@ pub fn judge(headers: &HeaderMap, etag: &str, modified: OffsetDateTime) -> Verdi
 
 /// Whether a range still applies: without `If-Range`, or when that names what is there.
 #[must_use]
-pub fn range_applies(headers: &HeaderMap, etag: &str, modified: OffsetDateTime) -> bool {
+pub(crate) fn range_applies(headers: &HeaderMap, etag: &str, modified: OffsetDateTime) -> bool {
     let Some(value) = headers.get(header::IF_RANGE) else {
         return true;
     };
@@ -76,14 +76,14 @@ fn matches(list: &str, etag: &str, weak: bool) -> bool {
 
 /// A date of HTTP in seconds since the Unix epoch.
 #[must_use]
-pub fn parse_date(text: &str) -> Option<i64> {
+pub(crate) fn parse_date(text: &str) -> Option<i64> {
     let date = PrimitiveDateTime::parse(text.trim(), HTTP_DATE).ok()?;
     Some(date.assume_utc().unix_timestamp())
 }
 
 /// A moment as a date of HTTP.
 #[must_use]
-pub fn http_date(moment: OffsetDateTime) -> String {
+pub(crate) fn http_date(moment: OffsetDateTime) -> String {
     moment
         .to_offset(time::UtcOffset::UTC)
         .format(HTTP_DATE)

@@ -143,7 +143,7 @@ struct Parts {
 }
 
 /// The result of everything here.
-pub type Result<T, E = StorageError> = std::result::Result<T, E>;
+pub(crate) type Result<T, E = StorageError> = std::result::Result<T, E>;
 
 impl StorageError {
     /// An error under a code, with its true status and a public message.

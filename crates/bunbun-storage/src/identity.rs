@@ -15,7 +15,7 @@ use crate::error::{Result, StorageError};
 
 /// Who asks, as the database sees it.
 #[derive(Clone)]
-pub struct Identity {
+pub(crate) struct Identity {
     /// The database role.
     pub role: String,
     /// The token's claims, JSON.
@@ -37,13 +37,13 @@ impl std::fmt::Debug for Identity {
 impl Identity {
     /// Nobody: the role `anon`.
     #[must_use]
-    pub fn anonymous() -> Self {
+    pub(crate) fn anonymous() -> Self {
         Self::of_role(Claims::ANON)
     }
 
     /// The service itself, beyond row-level security.
     #[must_use]
-    pub fn service() -> Self {
+    pub(crate) fn service() -> Self {
         Self::of_role(Claims::SERVICE_ROLE)
     }
 
@@ -60,7 +60,7 @@ impl Identity {
     ///
     /// # Errors
     /// `AccessDenied`, in the words that clients of the original know.
-    pub fn of_token(project: &Project, token: &str) -> Result<Self> {
+    pub(crate) fn of_token(project: &Project, token: &str) -> Result<Self> {
         let translated = token
             .starts_with(Project::OPAQUE_PREFIX)
             .then(|| {
@@ -89,7 +89,7 @@ impl Identity {
     ///
     /// # Errors
     /// `AccessDenied` where there is one and it is not valid.
-    pub fn of_headers(project: &Project, headers: &HeaderMap) -> Result<Option<Self>> {
+    pub(crate) fn of_headers(project: &Project, headers: &HeaderMap) -> Result<Option<Self>> {
         let text = |name| {
             headers
                 .get(name)
@@ -110,7 +110,7 @@ impl Identity {
 
     /// The token, or nothing.
     #[must_use]
-    pub fn token(&self) -> &str {
+    pub(crate) fn token(&self) -> &str {
         self.token.expose_secret()
     }
 }

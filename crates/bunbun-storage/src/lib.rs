@@ -6,6 +6,7 @@
 //! `/render/image/…`.
 
 mod blobs;
+mod coerce;
 mod conditions;
 mod database;
 mod download;
@@ -25,7 +26,7 @@ mod token;
 mod upload;
 
 pub use self::{
-    blobs::{BlobError, BlobKey, Blobs, Digests},
+    blobs::{Algorithm, Blob, BlobError, BlobKey, Blobs, Digests, Found, Sums, Writer, Written},
     database::migrate,
     error::{Code, StorageError},
     service::{Settings, StorageParts, StorageService},

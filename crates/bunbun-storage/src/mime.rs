@@ -3,14 +3,14 @@
 use crate::error::{Result, StorageError};
 
 /// The type where a client names none.
-pub const OCTET_STREAM: &str = "application/octet-stream";
+pub(crate) const OCTET_STREAM: &str = "application/octet-stream";
 
 /// Whether a bucket's list allows a type. An empty or missing list allows all; `image/*` allows
 /// every image.
 ///
 /// # Errors
 /// `InvalidMimeType`.
-pub fn check(mime: &str, allowed: Option<&[String]>) -> Result<()> {
+pub(crate) fn check(mime: &str, allowed: Option<&[String]>) -> Result<()> {
     let Some(allowed) = allowed.filter(|list| !list.is_empty()) else {
         return Ok(());
     };
@@ -30,14 +30,14 @@ pub fn check(mime: &str, allowed: Option<&[String]>) -> Result<()> {
 }
 
 /// `Text/HTML; charset=utf-8` as `text/html`.
-pub fn essence(mime: &str) -> String {
+pub(crate) fn essence(mime: &str) -> String {
     let end = mime.find(';').unwrap_or(mime.len());
     mime[..end].trim().to_ascii_lowercase()
 }
 
 /// The type under which content is shown. Pages of HTML are text, as the original has it: they
 /// would run with the origin of the API.
-pub fn shown(mime: &str) -> &str {
+pub(crate) fn shown(mime: &str) -> &str {
     if mime.to_ascii_lowercase().contains("text/html") {
         "text/plain"
     } else {
@@ -46,7 +46,7 @@ pub fn shown(mime: &str) -> &str {
 }
 
 /// Whether a browser may run what is in such content when it is opened as a page.
-pub fn is_active(mime: &str) -> bool {
+pub(crate) fn is_active(mime: &str) -> bool {
     let essence = essence(mime);
     essence.contains("html") || essence.contains("xml") || essence.contains("svg")
 }

@@ -15,7 +15,7 @@ const MAX_BUCKET_BYTES: usize = 100;
 ///
 /// # Errors
 /// `InvalidBucketName`.
-pub fn bucket(name: &str) -> Result<&str> {
+pub(crate) fn bucket(name: &str) -> Result<&str> {
     let fits = (1..=MAX_BUCKET_BYTES).contains(&name.len())
         && name.trim() == name
         && !is_dots(name)
@@ -28,7 +28,7 @@ pub fn bucket(name: &str) -> Result<&str> {
 ///
 /// # Errors
 /// `InvalidKey`.
-pub fn key(name: &str) -> Result<&str> {
+pub(crate) fn key(name: &str) -> Result<&str> {
     let fits = (1..=MAX_KEY_BYTES).contains(&name.len())
         && name.chars().all(is_safe)
         && !name

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 /// What part of an object is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Wanted {
+pub(crate) enum Wanted {
     /// All of it: no range, several ranges, another unit, or a range that cannot be read. RFC 9110
     /// lets a server ignore each of these.
     Whole,
@@ -16,7 +16,7 @@ pub enum Wanted {
 
 /// Reads a `Range` header for an object of this size.
 #[must_use]
-pub fn parse(header: Option<&str>, size: u64) -> Wanted {
+pub(crate) fn parse(header: Option<&str>, size: u64) -> Wanted {
     let Some(spec) = header.and_then(|text| text.trim().strip_prefix("bytes=")) else {
         return Wanted::Whole;
     };

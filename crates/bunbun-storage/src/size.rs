@@ -8,7 +8,7 @@ use crate::error::{Code, Result, StorageError};
 /// A bucket's limit as a client gives it.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
-pub enum Size {
+pub(crate) enum Size {
     /// Bytes.
     Bytes(u64),
     /// A number with a unit.
@@ -20,7 +20,7 @@ impl Size {
     ///
     /// # Errors
     /// `InvalidRequest`.
-    pub fn bytes(&self) -> Result<u64> {
+    pub(crate) fn bytes(&self) -> Result<u64> {
         match self {
             Self::Bytes(bytes) => Ok(*bytes),
             Self::Text(text) => text.parse::<ByteSize>().map(|size| size.0).map_err(|()| {

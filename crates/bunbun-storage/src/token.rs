@@ -17,7 +17,7 @@ const MAX_TOKEN_BYTES: usize = 16 * 1024;
 /// What a signed URL allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Scope {
+pub(crate) enum Scope {
     /// To read the object.
     Download,
     /// To write it.
@@ -26,7 +26,7 @@ pub enum Scope {
 
 /// The claims of a signed URL.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct SignedUrl {
+pub(crate) struct SignedUrl {
     /// `bucket/name`.
     pub url: String,
     /// What it allows. Tokens of older versions have none; `upsert` tells them apart.
@@ -54,7 +54,7 @@ pub struct SignedUrl {
 impl SignedUrl {
     /// A token for reading.
     #[must_use]
-    pub fn download(bucket: &str, name: &str, issued_at: i64, seconds: i64) -> Self {
+    pub(crate) fn download(bucket: &str, name: &str, issued_at: i64, seconds: i64) -> Self {
         Self {
             url: format!("{bucket}/{name}"),
             scope: Some(Scope::Download),
@@ -69,7 +69,7 @@ impl SignedUrl {
 
     /// A token for writing.
     #[must_use]
-    pub fn upload(
+    pub(crate) fn upload(
         bucket: &str,
         name: &str,
         owner: Option<String>,
@@ -87,7 +87,7 @@ impl SignedUrl {
 
     /// The token.
     #[must_use]
-    pub fn sign(&self, secret: &SecretString) -> String {
+    pub(crate) fn sign(&self, secret: &SecretString) -> String {
         jwt::sign_hs256(secret.expose_secret(), self)
     }
 
@@ -96,7 +96,7 @@ impl SignedUrl {
     /// # Errors
     /// `InvalidJWT` where it is no valid token, `InvalidSignature` where it is another object's or
     /// allows something else.
-    pub fn verify(
+    pub(crate) fn verify(
         token: &str,
         secret: &SecretString,
         now: i64,

@@ -107,6 +107,20 @@ pub(crate) async fn receive(
     body: impl Stream<Item = Result<Bytes>>,
     limit: u64,
 ) -> Result<Writer> {
+    match fill(&mut writer, body, limit).await {
+        Ok(()) => Ok(writer),
+        Err(error) => {
+            writer.abort().await;
+            Err(error)
+        }
+    }
+}
+
+async fn fill(
+    writer: &mut Writer,
+    body: impl Stream<Item = Result<Bytes>>,
+    limit: u64,
+) -> Result<()> {
     let mut body = std::pin::pin!(body);
     while let Some(chunk) = body.next().await {
         let chunk = chunk?;
@@ -115,7 +129,7 @@ pub(crate) async fn receive(
         }
         writer.write(chunk).await?;
     }
-    Ok(writer)
+    Ok(())
 }
 
 /// An upload of one body, from the proof to the commit.

@@ -165,7 +165,7 @@ impl Sums {
 /// The entity tag of content that came in parts, as S3 makes it: the MD5 of the parts' MD5s and
 /// how many there were.
 #[must_use]
-pub fn of_parts<'p>(parts: impl Iterator<Item = &'p [u8]>) -> String {
+pub(crate) fn of_parts<'p>(parts: impl Iterator<Item = &'p [u8]>) -> String {
     let mut digest = Md5::new();
     let mut count = 0;
     for part in parts {

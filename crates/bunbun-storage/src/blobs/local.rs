@@ -52,7 +52,7 @@ impl Local {
         self.data.join(key.local_path())
     }
 
-    pub(super) async fn open_blob(&self, key: &BlobKey) -> Result<(File, u64), BlobError> {
+    pub(super) fn open_blob(&self, key: &BlobKey) -> Result<(File, u64), BlobError> {
         // One look at a directory entry: cheaper than the way to another thread.
         let file = File::open(self.place(key))?;
         let size = file.metadata()?.len();
@@ -410,6 +410,11 @@ impl Writer {
             return Ok(writing.await.map_err(|_| BlobError::Task)??);
         }
         self.open.take().ok_or(BlobError::Task)
+    }
+
+    pub(super) async fn abort(mut self) {
+        // What is settled is dropped, and takes its file with it.
+        let _ = self.settled().await;
     }
 
     pub(super) async fn finish(mut self) -> Result<Written, BlobError> {

@@ -15,9 +15,9 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use url::Url;
 
-pub(crate) use self::key::EMPTY_SEGMENT;
+pub(crate) use self::{digest::of_parts, key::EMPTY_SEGMENT};
 pub use self::{
-    digest::{Algorithm, Digests, Sums, of_parts},
+    digest::{Algorithm, Digests, Sums},
     key::{BlobKey, Found},
 };
 use self::{local::Local, remote::Remote};
@@ -163,7 +163,7 @@ impl Blobs {
     pub async fn read(&self, key: &BlobKey) -> Result<Blob, BlobError> {
         match self {
             Self::Local(local) => {
-                let (file, size) = local.open_blob(key).await?;
+                let (file, size) = local.open_blob(key)?;
                 Ok(Blob {
                     size,
                     source: Source::File(file),
@@ -299,6 +299,15 @@ impl Writer {
         match self {
             Self::Local(writer) => writer.size(),
             Self::Remote(writer) => writer.size(),
+        }
+    }
+
+    /// Gives up and waits until nothing is left of it; a writer that is only dropped leaves nothing
+    /// either, but a moment later.
+    pub async fn abort(self) {
+        match self {
+            Self::Local(writer) => writer.abort().await,
+            Self::Remote(writer) => drop(writer),
         }
     }
 

@@ -42,13 +42,11 @@ pub(crate) struct Upload {
     pub(crate) id: String,
     pub(crate) bucket: String,
     pub(crate) key: String,
-    pub(crate) version: String,
     pub(crate) owner: Option<String>,
     pub(crate) size: i64,
     pub(crate) terms: Terms,
     pub(crate) user_metadata: Option<Value>,
     pub(crate) created_at: String,
-    pub(crate) created: OffsetDateTime,
 }
 
 /// A part of an upload.
@@ -63,28 +61,26 @@ pub(crate) struct Part {
 }
 
 const COLUMNS: &str = concat!(
-    "id, bucket_id, key, version, owner_id, in_progress_size, upload_signature, user_metadata, ",
-    iso!("created_at"),
-    ", created_at"
+    "id, bucket_id, key, owner_id, in_progress_size, upload_signature, user_metadata, ",
+    iso!("created_at")
 );
 
 fn read(row: &Row) -> Result<Upload> {
-    let terms: String = row.try_get(6)?;
+    let terms: String = row.try_get(5)?;
     Ok(Upload {
         id: row.try_get(0)?,
         bucket: row.try_get(1)?,
         key: row.try_get(2)?,
-        version: row.try_get(3)?,
-        owner: row.try_get(4)?,
-        size: row.try_get(5)?,
+        owner: row.try_get(3)?,
+        size: row.try_get(4)?,
         // An upload of the original that was under way at a change of service has other terms.
         terms: serde_json::from_str(&terms).unwrap_or_default(),
-        user_metadata: row.try_get(7)?,
-        created_at: row.try_get(8)?,
-        created: row.try_get(9)?,
+        user_metadata: row.try_get(6)?,
+        created_at: row.try_get(7)?,
     })
 }
 
+/// An upload to be noted.
 pub(crate) struct NewUpload<'u> {
     pub(crate) id: &'u str,
     pub(crate) bucket: &'u str,

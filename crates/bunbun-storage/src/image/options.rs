@@ -4,7 +4,10 @@
 use http::HeaderMap;
 use serde::Deserialize;
 
-use crate::error::{Result, StorageError};
+use crate::{
+    coerce,
+    error::{Result, StorageError},
+};
 
 /// Largest side in pixels; larger values are cut to it.
 const MAX_SIDE: u32 = 2500;
@@ -48,9 +51,12 @@ pub(crate) enum Format {
 /// A transformation.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub(crate) struct Options {
+    #[serde(default, deserialize_with = "coerce::optional_integer")]
     pub(crate) width: Option<u32>,
+    #[serde(default, deserialize_with = "coerce::optional_integer")]
     pub(crate) height: Option<u32>,
     pub(crate) resize: Option<Resize>,
+    #[serde(default, deserialize_with = "coerce::optional_integer")]
     pub(crate) quality: Option<u8>,
     pub(crate) format: Option<Wish>,
 }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     blobs::BlobKey,
+    coerce,
     database::{
         buckets::{self, Bucket, BucketChange, BucketList, NewBucket},
         objects,
@@ -25,6 +26,7 @@ const EMPTY_BATCH: i64 = 500;
 pub(super) struct CreateBucketRequest {
     name: String,
     id: Option<String>,
+    #[serde(default, deserialize_with = "coerce::optional_boolean")]
     public: Option<bool>,
     file_size_limit: Option<Size>,
     allowed_mime_types: Option<Vec<String>>,
@@ -35,6 +37,7 @@ pub(super) struct CreateBucketRequest {
 /// `PUT /bucket/{bucket}`: what is left out stays, null takes a limit away.
 #[derive(Deserialize)]
 pub(super) struct UpdateBucketRequest {
+    #[serde(default, deserialize_with = "coerce::optional_boolean")]
     public: Option<bool>,
     #[serde(default, deserialize_with = "present")]
     file_size_limit: Option<Option<Size>>,

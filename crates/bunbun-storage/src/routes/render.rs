@@ -139,12 +139,8 @@ async fn respond(
         }
         Ok(blob.bytes().await?)
     };
-    let rendered = session
-        .service
-        .0
-        .renderer
-        .render(key, options, format, source)
-        .await?;
+    let renderer = &session.service.0.renderer;
+    let rendered = Box::pin(renderer.render(key, options, format, source)).await?;
     let headers = response.headers_mut();
     headers.insert(
         header::CONTENT_TYPE,

@@ -1,6 +1,11 @@
 //! The service on a real PostgreSQL and a real directory, by its URLs; each test has both of its
 //! own.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "in a test a value that is not there is the failure"
+)]
+
 mod broken;
 mod bucket;
 mod hostile;

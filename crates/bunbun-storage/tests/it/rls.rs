@@ -25,10 +25,10 @@ async fn everybody_gets_what_the_policies_give() {
             .call("PUT", &format!("/object/{own}"))
             .token(&user(USER_A));
         put.bytes("text/plain", "of A").send().await.ok();
-        let json_body = |body| (Some(body), "application/json");
+        let json_body = |body: String| (Some(body), "application/json");
         let moved = json!({ "bucketId": "b", "sourceKey": name, "destinationKey": format!("{USER_A}/moved-{who}.txt") });
         let copied = json!({ "bucketId": "b", "sourceKey": name, "destinationKey": format!("{USER_A}/copied-{who}.txt") });
-        let calls: [(&str, String, (Option<String>, &str)); 12] = [
+        let calls = [
             ("GET", format!("/object/{own}"), (None, "")),
             ("HEAD", format!("/object/{own}"), (None, "")),
             ("GET", format!("/object/authenticated/{own}"), (None, "")),

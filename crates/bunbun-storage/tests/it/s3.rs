@@ -120,7 +120,19 @@ async fn a_client_puts_gets_lists_copies_and_deletes() {
         .ok()
         .json();
     assert_eq!(info["metadata"], json!({ "colour": "blue" }));
+}
 
+#[tokio::test]
+async fn a_client_copies_lists_and_deletes_many() {
+    let Some(storage) = Storage::start().await else {
+        return;
+    };
+    storage.bucket("b").await;
+    let s3 = client(&storage).await;
+    let path = Path::parse("folder/ü b+c&d=e.txt").unwrap();
+    s3.put(&path, PutPayload::from_static(b"hello"))
+        .await
+        .unwrap();
     let copy = Path::from("copy.txt");
     s3.copy(&path, &copy).await.unwrap();
     assert_eq!(s3.get(&copy).await.unwrap().bytes().await.unwrap(), "hello");
@@ -411,7 +423,7 @@ async fn our_own_backend_for_clouds_works_on_our_own_protocol() {
     let key = bunbun_storage::BlobKey::object(
         "default",
         "avatars",
-        "a/ü b//",
+        "a/ü b/c",
         Some("0b8e7a5e-0000-4000-8000-000000000000"),
     );
     let mut writer = blobs.writer(&key, Digests::etag());

@@ -63,5 +63,6 @@ pub(crate) async fn project(config: &Config) -> Result<(), Failure> {
     pool.size = 1;
     let pool = bunbun_postgres::Pool::new(&pool).map_err(failed)?;
     bunbun_auth::migrate(&pool).await.map_err(failed)?;
+    bunbun_storage::migrate(&pool).await.map_err(failed)?;
     Ok(())
 }

@@ -13,4 +13,5 @@ mod reload;
 mod routes;
 mod running;
 mod serve;
+mod storage;
 mod traffic;

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::create;
 use crate::{
+    coerce,
     database::{
         buckets,
         objects::{self, Object},
@@ -28,6 +29,7 @@ pub(crate) struct CopyObjectRequest {
     destination_bucket: Option<String>,
     destination_key: String,
     metadata: Option<CopyMetadata>,
+    #[serde(default, deserialize_with = "coerce::optional_boolean")]
     copy_metadata: Option<bool>,
 }
 

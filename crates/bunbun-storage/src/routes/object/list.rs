@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
+    coerce,
     database::{
         listing::{self, After, Entry, Listing},
         objects::Object,
@@ -30,7 +31,9 @@ pub(crate) struct SortBy {
 #[derive(Deserialize)]
 pub(crate) struct ListObjectsRequest {
     prefix: String,
+    #[serde(default, deserialize_with = "coerce::optional_integer")]
     limit: Option<i64>,
+    #[serde(default, deserialize_with = "coerce::optional_integer")]
     offset: Option<i64>,
     #[serde(rename = "sortBy")]
     sort_by: Option<SortBy>,
@@ -41,8 +44,10 @@ pub(crate) struct ListObjectsRequest {
 #[derive(Deserialize)]
 pub(crate) struct ListObjectsV2Request {
     prefix: Option<String>,
+    #[serde(default, deserialize_with = "coerce::optional_integer")]
     limit: Option<i64>,
     cursor: Option<String>,
+    #[serde(default, deserialize_with = "coerce::optional_boolean")]
     with_delimiter: Option<bool>,
     #[serde(rename = "sortBy")]
     sort_by: Option<SortBy>,
@@ -177,7 +182,7 @@ pub(crate) async fn list_objects_v2(
         match entry {
             Entry::Folder(name) => folders.push(json!({ "key": key(name), "name": name })),
             Entry::Object(object) => {
-                objects.push(object_line(object, delimited.then(|| key(&object.name))))
+                objects.push(object_line(object, delimited.then(|| key(&object.name))));
             }
         }
     }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
+    coerce,
     database::objects,
     error::{Result, StorageError},
     image::Options,
@@ -17,7 +18,7 @@ use crate::{
 /// `POST /object/sign/{bucket}/{name}`.
 #[derive(Deserialize)]
 pub(crate) struct SignObjectRequest {
-    #[serde(rename = "expiresIn")]
+    #[serde(rename = "expiresIn", deserialize_with = "coerce::integer")]
     expires_in: i64,
     transform: Option<Options>,
 }
@@ -25,7 +26,7 @@ pub(crate) struct SignObjectRequest {
 /// `POST /object/sign/{bucket}`.
 #[derive(Deserialize)]
 pub(crate) struct SignObjectsRequest {
-    #[serde(rename = "expiresIn")]
+    #[serde(rename = "expiresIn", deserialize_with = "coerce::integer")]
     expires_in: i64,
     paths: Vec<String>,
 }
@@ -47,25 +48,24 @@ pub(crate) async fn sign_object(
 ) -> Result<Answer<Value>> {
     let session = call.required("storage.object.sign").await?;
     check_seconds(body.expires_in)?;
+    let transform = body.transform.map(Options::checked).transpose()?;
     let mut client = session.database.client().await?;
     let transaction = session.database.begin(&mut client, &session.caller).await?;
     objects::get(&transaction, &path.bucket, &path.name).await?;
     drop(transaction);
     let mut claims = SignedUrl::download(&path.bucket, &path.name, session.now(), body.expires_in);
-    let transformations = body
-        .transform
+    // Without rendering the original leaves transformations out.
+    let transform = transform.filter(|_| session.service.0.settings.image_rendering);
+    claims.transformations = transform
         .as_ref()
         .map(Options::to_text)
         .filter(|text| !text.is_empty());
-    let place = if transformations.is_some() {
+    claims.format = transform.and_then(|options| options.format_text());
+    let place = if claims.transformations.is_some() {
         "render/image"
     } else {
         "object"
     };
-    if session.service.0.settings.image_rendering {
-        claims.transformations = transformations;
-        claims.format = body.transform.and_then(|options| options.format_text());
-    }
     let token = claims.sign(&session.service.0.settings.signing_secret);
     // Clients encode the name themselves.
     let url = format!("/{place}/sign/{}/{}?token={token}", path.bucket, path.name);

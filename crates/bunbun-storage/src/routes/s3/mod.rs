@@ -36,20 +36,20 @@ use crate::{
 const MAX_XML_BYTES: usize = 8 * 1024 * 1024;
 
 /// A verified request.
-pub(super) struct S3Request {
-    pub(super) session: Session,
-    pub(super) parts: Parts,
-    pub(super) query: Query,
+struct S3Request {
+    session: Session,
+    parts: Parts,
+    query: Query,
     /// Behind a lock because a body cannot be shared, and a request is.
     body: Mutex<Body>,
-    pub(super) payload: Payload,
-    pub(super) bucket: String,
-    pub(super) key: String,
+    payload: Payload,
+    bucket: String,
+    key: String,
 }
 
 /// The parameters of a request, decoded.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Query(pub(super) Vec<(String, String)>);
+struct Query(Vec<(String, String)>);
 
 impl Query {
     /// `+` stays what it is: the protocol writes spaces as `%20`.

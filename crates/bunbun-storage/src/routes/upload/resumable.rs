@@ -239,7 +239,7 @@ async fn act(call: Call, id: &str, request: Request, signed: bool) -> Result<Res
     let method = match parts
         .headers
         .get("x-http-method-override")
-        .map(|m| m.as_bytes())
+        .map(http::HeaderValue::as_bytes)
     {
         Some(b"PATCH") if parts.method == Method::POST => Method::PATCH,
         Some(b"DELETE") if parts.method == Method::POST => Method::DELETE,
