@@ -311,7 +311,7 @@ impl StorageError {
         Self::new(Code::InvalidSignature, 400, "Invalid signature")
     }
 
-    pub(crate) fn no_content(message: &'static str) -> Self {
+    pub(crate) fn no_content(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Code::InvalidRequest, 400, message)
     }
 

@@ -1,21 +1,15 @@
 //! `POST /object/{bucket}/{name}` (new, or upsert) and `PUT` (replace): the content as the body
 //! itself or as the file of a multipart form.
 
-use std::{
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    task::{Context, Poll},
-};
+use std::pin::Pin;
 
 use axum::{Json as Answer, body::Body, extract::Request};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use bunbun_http::BoxError;
+use bunbun_http::multipart::{Multipart, MultipartError};
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
+use futures_util::{Stream, StreamExt as _, stream};
 use http::{HeaderMap, header};
+use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
 use crate::{
@@ -30,8 +24,6 @@ use crate::{
 /// Most fields before the file, and the bytes of each.
 const MAX_FIELDS: usize = 32;
 const MAX_FIELD_BYTES: usize = 256 * 1024;
-/// Bytes that the head of a part may take.
-const MAX_HEAD_BYTES: u64 = 16 * 1024;
 
 /// Content on its way in.
 pub(crate) struct Incoming {
@@ -106,6 +98,12 @@ pub(crate) async fn from_request(
     Ok(Answer(answer(&object)))
 }
 
+/// A body as it is.
+fn raw(body: Body) -> impl Stream<Item = Result<Bytes>> + Send {
+    let pieces = body.into_data_stream();
+    pieces.map(|piece| piece.map_err(|error| StorageError::broken_body(error.into_inner())))
+}
+
 /// What an upload answers.
 pub(crate) fn answer(object: &Object) -> Value {
     json!({ "Id": object.id, "Key": format!("{}/{}", object.bucket_id, object.name) })
@@ -139,10 +137,7 @@ pub(crate) async fn incoming(request: Request) -> Result<Incoming> {
         cache_control: text(header::CACHE_CONTROL).unwrap_or_else(|| "no-cache".to_owned()),
         user_metadata,
         declared,
-        body: Box::pin(
-            body.into_data_stream()
-                .map_err(|error| StorageError::broken_body(error.into_inner())),
-        ),
+        body: raw(body).boxed(),
     })
 }
 
@@ -162,61 +157,42 @@ pub(crate) struct FormFile {
 
 /// Reads a form up to its first file.
 pub(crate) async fn read_form(headers: &HeaderMap, body: Body) -> Result<Form> {
-    let content_type = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
-    let boundary = multer::parse_boundary(content_type.unwrap_or_default()).map_err(form_error)?;
-    let room = Arc::new(AtomicU64::new(MAX_HEAD_BYTES));
-    let guarded = Guarded {
-        body: body.into_data_stream(),
-        room: Arc::clone(&room),
-        rested: true,
-    };
-    let mut form = multer::Multipart::new(guarded, boundary);
+    let body = bunbun_http::Body::new(BodyExt::map_err(body, axum::Error::into_inner));
+    let mut form = Multipart::new(headers.get(header::CONTENT_TYPE), body).map_err(form_error)?;
     let mut fields = Vec::new();
     while fields.len() <= MAX_FIELDS {
-        room.store(MAX_HEAD_BYTES, Ordering::Relaxed);
-        let field = form.next_field().await.map_err(form_error)?;
-        room.store(u64::MAX, Ordering::Relaxed);
-        let Some(mut field) = field else { break };
-        let is_file = field.file_name().is_some()
-            || field
-                .name()
-                .is_none_or(|name| name.is_empty() || name == "file")
-            || field.content_type().is_some();
+        let Some(head) = form.next_part().await.map_err(form_error)? else {
+            break;
+        };
+        let is_file = head.file_name.is_some()
+            || head.content_type.is_some()
+            || matches!(head.name.as_str(), "" | "file");
         if is_file {
-            let name = field.file_name().map(str::to_owned);
-            let mimetype = field
-                .content_type()
-                .map_or(mime::OCTET_STREAM, |mime| mime.as_ref())
-                .to_owned();
-            // The form stays alive with the stream.
-            let body = stream::unfold((field, form), |(mut field, form)| async move {
-                let chunk = field.chunk().await.map_err(form_error).transpose()?;
-                Some((chunk, (field, form)))
-            });
-            return Ok(Form {
-                fields,
-                file: FormFile {
-                    name,
-                    mimetype,
-                    body: body.boxed(),
-                },
-            });
+            let mimetype = head
+                .content_type
+                .as_ref()
+                .and_then(|mime| mime.to_str().ok());
+            let file = FormFile {
+                name: head.file_name,
+                mimetype: mimetype.unwrap_or(mime::OCTET_STREAM).to_owned(),
+                body: file_of(form).boxed(),
+            };
+            return Ok(Form { fields, file });
         }
-        let name = field.name().unwrap_or_default().to_owned();
-        let mut text = Vec::new();
-        while let Some(chunk) = field.chunk().await.map_err(form_error)? {
-            if text.len() + chunk.len() > MAX_FIELD_BYTES {
-                return Err(StorageError::no_content("A field of the form is too large"));
-            }
-            text.extend_from_slice(&chunk);
-        }
-        fields.push((name, String::from_utf8_lossy(&text).into_owned()));
+        let text = form.text(&head.name, MAX_FIELD_BYTES).await;
+        fields.push((head.name, text.map_err(form_error)?));
     }
     Err(StorageError::no_content(
         "No file provided: the form has none",
     ))
+}
+
+/// The content of a form's current part.
+fn file_of(form: Multipart) -> impl Stream<Item = Result<Bytes>> + Send {
+    stream::try_unfold(form, |mut form| async move {
+        let chunk = form.chunk().await.map_err(form_error)?;
+        Ok(chunk.map(|chunk| (chunk, form)))
+    })
 }
 
 /// The first file of a form, with the fields before it.
@@ -237,39 +213,6 @@ async fn of_form(headers: &HeaderMap, body: Body) -> Result<Incoming> {
     })
 }
 
-/// A form's body, one piece at a time: the parser takes all there is at each step, and a part's
-/// head may be endless.
-struct Guarded {
-    body: axum::body::BodyDataStream,
-    /// Bytes that may come before the parser has got on.
-    room: Arc<AtomicU64>,
-    /// Whether the parser has had the last piece to itself.
-    rested: bool,
-}
-
-impl Stream for Guarded {
-    type Item = Result<Bytes, BoxError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if !self.rested {
-            self.rested = true;
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        let room = self.room.load(Ordering::Relaxed);
-        if room == 0 {
-            return Poll::Ready(Some(Err("the head of a part is too large".into())));
-        }
-        let piece = std::task::ready!(self.body.poll_next_unpin(cx));
-        self.rested = false;
-        if let (Some(Ok(piece)), true) = (&piece, room != u64::MAX) {
-            self.room
-                .store(room.saturating_sub(piece.len() as u64), Ordering::Relaxed);
-        }
-        Poll::Ready(piece.map(|piece| piece.map_err(axum::Error::into_inner)))
-    }
-}
-
 /// A form's `cacheControl` is a number of seconds.
 pub(crate) fn cache_control_of(text: &str) -> String {
     if text.parse::<u64>().is_ok() {
@@ -281,20 +224,9 @@ pub(crate) fn cache_control_of(text: &str) -> String {
     }
 }
 
-fn form_error(error: multer::Error) -> StorageError {
+fn form_error(error: MultipartError) -> StorageError {
     match error {
-        multer::Error::StreamReadFailed(cause) => StorageError::broken_body(cause),
-        other => {
-            let broken = matches!(
-                other,
-                multer::Error::IncompleteStream | multer::Error::IncompleteFieldData { .. }
-            );
-            let message = if broken {
-                "The form broke off before its end"
-            } else {
-                "The form cannot be read"
-            };
-            StorageError::no_content(message).because(other)
-        }
+        MultipartError::Body(cause) => StorageError::broken_body(cause),
+        other => StorageError::no_content(other.to_string()),
     }
 }
