@@ -46,7 +46,7 @@ def _base64url(data):
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
-def start(path, directory, postgres, keys, configuration, *, workers=2, pool_size=10):
+def start(path, directory, postgres, keys, configuration, *, workers=2, pool_size=10, more=None):
     """Starts `bunbun serve`; returns the server, its URL and the seconds to its first answer."""
     if not Path(path).is_file():
         raise SystemExit(f"{path} is not there: run make build (or name it with --bunbun)")
@@ -74,6 +74,7 @@ def start(path, directory, postgres, keys, configuration, *, workers=2, pool_siz
         "LOG": "info",
         "LOG_FORMAT": "json",
         "ACCESS_LOG": "true",
+        **(more or {}),
     }
     # The budget is for the start on an existing database.
     subprocess.run(
