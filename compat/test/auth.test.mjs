@@ -423,8 +423,10 @@ test('onAuthStateChange tells what happens', async () => {
 })
 
 test('what comes later says so', async () => {
-  const { error } = await client().auth.signInWithSSO({ domain: 'example.com' })
-  assert.equal(error.status, 404)
+  refused(await client().auth.signInWithSSO({ domain: 'example.com' }), 404, 'saml_provider_disabled')
+  const chain = { chain: 'solana', message: 'x', signature: new Uint8Array(64) }
+  refused(await client().auth.signInWithWeb3(chain), 422, 'web3_provider_disabled')
+  refused(await owner.auth.admin.oauth.listClients(), 404, 'feature_disabled')
 })
 
 test('settings, health and JWKS', async () => {

@@ -140,12 +140,28 @@ fn fault(error: &serde_path_to_error::Error<serde_json::Error>) -> ApiError {
             Segment::Unknown => Ok(()),
         };
     }
-    let message = in_terms_of_json(error.inner().to_string());
+    let message = in_terms_of_json(without_value(error.inner().to_string()));
     ApiError::new(
         Code::InvalidRequest,
         format!("The body cannot be used: {message}."),
     )
     .with_details(json!({ "errors": [{ "pointer": pointer, "message": message }] }))
+}
+
+/// serde repeats the value that has the wrong type, which may be a secret.
+fn without_value(message: String) -> String {
+    for fault in ["invalid type: ", "invalid value: "] {
+        let Some(rest) = message.strip_prefix(fault) else {
+            continue;
+        };
+        let Some((found, _)) = rest.split_once(['`', '"']) else {
+            continue;
+        };
+        // The last one: the value may have the word in it.
+        let expected = rest.rfind(", expected ").unwrap_or(rest.len());
+        return format!("{fault}{}{}", found.trim_end(), &rest[expected..]);
+    }
+    message
 }
 
 /// serde names what it expected by the names of Rust's types.
@@ -173,4 +189,54 @@ fn in_terms_of_json(message: String) -> String {
 fn unreadable(error: BoxError) -> ApiError {
     let fault = Fault::of(&error);
     ApiError::new(fault.code(), fault.to_string()).with_cause(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::{in_terms_of_json, without_value};
+
+    #[derive(Debug, Deserialize)]
+    struct Body {
+        #[serde(rename = "password")]
+        _password: Option<String>,
+        #[serde(rename = "count")]
+        _count: Option<u8>,
+    }
+
+    #[test]
+    fn faults_name_types_and_never_values() {
+        for (json, expected) in [
+            (
+                r#"{"password":123456}"#,
+                "invalid type: integer, expected a string",
+            ),
+            (
+                r#"{"password":1.5}"#,
+                "invalid type: floating point, expected a string",
+            ),
+            (
+                r#"{"password":true}"#,
+                "invalid type: boolean, expected a string",
+            ),
+            (
+                r#"{"password":["123456"]}"#,
+                "invalid type: sequence, expected a string",
+            ),
+            (
+                r#"{"count":"123456, expected `123456"}"#,
+                "invalid type: string, expected a non-negative integer",
+            ),
+            (
+                r#"{"count":123456}"#,
+                "invalid value: integer, expected a non-negative integer",
+            ),
+        ] {
+            let error = serde_json::from_str::<Body>(json).expect_err(json);
+            let message = in_terms_of_json(without_value(error.to_string()));
+            assert!(message.starts_with(expected), "{json}: {message}");
+            assert!(!message.contains("123456"), "{message}");
+        }
+    }
 }

@@ -27,11 +27,9 @@ pub(crate) fn load(sources: &Sources) -> Result<Config, Faults> {
     let (config, mut found) = Config::read(sources);
     found.extend(faults(sources));
     // Also of what is there beside the faults, so that everything is told at once.
-    for fault in gateway_faults(&config) {
-        if !found.iter().any(|known| known.at == fault.at) {
-            found.push(fault);
-        }
-    }
+    let mut further = gateway_faults(&config);
+    further.retain(|fault| !found.iter().any(|known| known.at == fault.at));
+    found.append(&mut further);
     if found.is_empty() {
         Ok(config)
     } else {

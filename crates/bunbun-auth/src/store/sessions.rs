@@ -97,7 +97,7 @@ pub(crate) async fn insert(
              ), t as (
                insert into auth.refresh_tokens (
                  instance_id, token, user_id, revoked, created_at, updated_at, session_id
-               ) values ($9, $5, $2::text, false, $6, $6, $1)
+               ) values ($9, $5, $2::uuid::text, false, $6, $6, $1)
              )
              update auth.users set last_sign_in_at = $6, updated_at = $6 where id = $2",
             &[
@@ -286,7 +286,7 @@ pub(crate) async fn replace_token(
              insert into auth.refresh_tokens (
                instance_id, token, user_id, revoked, created_at, updated_at, parent, session_id
              ) values (
-               $5, $3, $2::text, false, $4, $4,
+               $5, $3, $2::uuid::text, false, $4, $4,
                (select token from current order by id desc limit 1), $1
              )",
             &[&session_id, &user_id, &stored_token, &now, &INSTANCE],

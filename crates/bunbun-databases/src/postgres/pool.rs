@@ -20,11 +20,18 @@ use deadpool_postgres::{ClientWrapper, Manager, ManagerConfig, Object, Recycling
 use parking_lot::Mutex;
 use secrecy::SecretString;
 use serde::Serialize;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    runtime::Handle,
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
 
 use bunbun_postgres::Target;
 
-use super::{error::Error, query::Lease, wire::Connection};
+use super::{
+    error::Error,
+    query::{Lease, Texts},
+    wire::Connection,
+};
 
 /// How a pool is made.
 #[derive(Debug, Clone)]
@@ -83,7 +90,13 @@ struct Inner {
     permits: Arc<Semaphore>,
     waiting: AtomicUsize,
     /// Query connections at rest; the last one rested least.
-    queries: Mutex<Vec<Connection>>,
+    #[expect(
+        clippy::vec_box,
+        reason = "a connection passes through many hands: a pointer is moved, not all of it"
+    )]
+    queries: Mutex<Vec<Box<Connection>>>,
+    /// What is known of the texts that were run lately.
+    texts: Texts,
     /// Query connections that are open, at rest or not.
     open_queries: AtomicUsize,
     target: Arc<Target>,
@@ -134,6 +147,7 @@ impl Pool {
             permits: Arc::new(Semaphore::new(size)),
             waiting: AtomicUsize::new(0),
             queries: Mutex::new(Vec::new()),
+            texts: Texts::default(),
             open_queries: AtomicUsize::new(0),
             target: Arc::new(target),
             config: PoolConfig {
@@ -170,11 +184,12 @@ impl Pool {
         Ok(Client { object, permit })
     }
 
-    /// A connection for a statement of a caller.
-    pub(crate) async fn query_connection(&self) -> Result<Lease, Error> {
+    /// A connection for a statement of a caller. Of a statement that may be sent again, the answer
+    /// tells whether the connection lives; for others the socket is asked before.
+    pub(crate) async fn query_connection(&self, may_repeat: bool) -> Result<Lease, Error> {
         let permit = self.permit().await?;
         while let Some(connection) = self.rested_query_connection() {
-            if connection.is_alive() {
+            if connection.is_silent() && (may_repeat || connection.is_alive()) {
                 return Ok(Lease::new(connection, self.clone(), permit, true));
             }
         }
@@ -188,23 +203,31 @@ impl Pool {
         let mut connection =
             Connection::open(&self.0.target, self.0.config.statement_timeout).await?;
         connection.counted = Some(opened);
+        let connection = Box::new(connection);
         Ok(Lease::new(connection, self.clone(), permit, false))
     }
 
     /// A query connection at rest, of this runtime if there is one.
-    fn rested_query_connection(&self) -> Option<Connection> {
-        let connection = {
+    fn rested_query_connection(&self) -> Option<Box<Connection>> {
+        let here = Handle::current().id();
+        let mut connection = {
             let mut rested = self.0.queries.lock();
-            match rested.iter().rposition(Connection::is_at_home) {
+            match rested.iter().rposition(|one| one.home() == here) {
                 Some(at) => return Some(rested.remove(at)),
                 None => rested.pop()?,
             }
         };
-        connection.move_here().ok()
+        connection.move_here().ok()?;
+        Some(connection)
+    }
+
+    /// What is known of SQL texts.
+    pub(crate) fn texts(&self) -> &Texts {
+        &self.0.texts
     }
 
     /// Takes back a connection that is clean.
-    pub(crate) fn put_query_connection(&self, mut connection: Connection) {
+    pub(crate) fn put_query_connection(&self, mut connection: Box<Connection>) {
         connection.shrink();
         self.0.queries.lock().push(connection);
     }

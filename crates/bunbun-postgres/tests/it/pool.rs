@@ -9,9 +9,17 @@ use tokio::sync::Notify;
 
 use crate::pool;
 
+/// Reached by a fault only.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// The process that serves whoever asks now.
 async fn backend(pool: &Pool) -> i32 {
     let client = pool.get().await.expect("a connection");
-    let row = client.query_one("select pg_backend_pid()", &[]).await;
+    let asked = client.query_one("select pg_backend_pid()", &[]);
+    // Of a connection whose runtime nobody drives no answer comes.
+    let row = tokio::time::timeout(LIMIT, asked)
+        .await
+        .expect("no endless wait");
     row.expect("an answer").get(0)
 }
 
@@ -47,20 +55,24 @@ async fn an_exhausted_pool_refuses_after_a_bounded_wait() {
     config.max_waiting = 1;
     let pool = Pool::new(&config).expect("the URL is good");
     let held = pool.get().await.expect("a connection");
-    let (first, second) = tokio::join!(pool.get(), pool.get());
-    for refused in [first, second] {
-        let error = refused.expect_err("the pool is exhausted");
-        assert!(matches!(error, Error::Exhausted { in_use: 1, size: 1 }));
-        assert_eq!(error.code(), Code::DatabaseUnavailable);
-        assert!(error.retry_after().is_some());
-    }
+    let error = pool.get().await.expect_err("none is free in time");
+    assert!(matches!(error, Error::Exhausted { in_use: 1, size: 1 }));
+    assert_eq!(error.code(), Code::DatabaseUnavailable);
+    assert!(error.retry_after().is_some());
     assert_eq!(pool.status().waiting, 0);
-    // One who waits gets it as soon as it is free.
-    let (waited, ()) = tokio::join!(pool.get(), async {
-        tokio::task::yield_now().await;
-        drop(held);
-    });
-    waited.expect("free again");
+
+    config.wait_timeout = LIMIT;
+    let pool = Pool::new(&config).expect("the URL is good");
+    let held_too = pool.get().await.expect("a connection");
+    let mut waiting = Box::pin(pool.get());
+    assert!(futures_util::poll!(&mut waiting).is_pending());
+    // One more is refused at once.
+    let refused = futures_util::FutureExt::now_or_never(pool.get());
+    let error = refused.expect("no wait").expect_err("nobody more may wait");
+    assert!(matches!(error, Error::Exhausted { .. }));
+    drop((held, held_too));
+    waiting.await.expect("free again");
+    assert_eq!((pool.status().in_use, pool.status().waiting), (0, 0));
 }
 
 #[tokio::test]
@@ -86,7 +98,7 @@ async fn a_server_that_does_not_answer_is_unavailable_in_time() {
     let mut config = PoolConfig::new(url.into(), "test");
     config.connect_timeout = Duration::from_millis(100);
     let pool = Pool::new(&config).expect("the URL is good");
-    let error = tokio::time::timeout(Duration::from_secs(20), pool.get())
+    let error = tokio::time::timeout(LIMIT, pool.get())
         .await
         .expect("no endless wait")
         .expect_err("it says nothing");

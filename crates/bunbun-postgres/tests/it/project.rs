@@ -245,6 +245,16 @@ async fn a_role_that_may_not_is_told_what_a_superuser_has_to_run() {
     .await;
     let sql = refused().await;
     assert_eq!(sql, "grant anon to \"Weak\";");
+    if flags(
+        &client,
+        "select current_setting('server_version_num')::int >= 160000",
+    )
+    .await[0]
+    {
+        run(&inside, "grant anon to \"Weak\" with set false").await;
+        assert_eq!(refused().await, sql);
+        run(&inside, "revoke anon from \"Weak\"").await;
+    }
     run(&inside, &sql).await;
     project::prepare(&pool).await.expect("now it can");
     drop(client);

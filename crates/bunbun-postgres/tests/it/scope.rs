@@ -222,9 +222,11 @@ async fn a_statement_whose_caller_vanished_is_cancelled() {
     let process = backend(&pool.get().await.expect("a connection")).await;
     let sleeping = async {
         let mut client = pool.get().await.expect("a connection");
-        let transaction = scope::begin(&mut client, &scope("anon", "{}"))
-            .await
-            .expect("it begins");
+        let scope = Scope {
+            statement_timeout: Duration::from_secs(600),
+            ..scope("anon", "{}")
+        };
+        let transaction = scope::begin(&mut client, &scope).await.expect("it begins");
         transaction.query("select pg_sleep(600)", &[]).await
     };
     let is_sleeping = async {
@@ -247,12 +249,14 @@ async fn a_statement_whose_caller_vanished_is_cancelled() {
         () = is_sleeping => {}
     }
     // The one connection comes back without waiting for the statement.
-    let client = tokio::time::timeout(Duration::from_secs(20), pool.get())
+    let comes_back = async {
+        let client = pool.get().await.expect("a connection");
+        assert_eq!(backend(&client).await, process, "it is the same connection");
+        assert_eq!(state(&client).await, "bunbun_test_owner||||30s");
+    };
+    tokio::time::timeout(Duration::from_secs(20), comes_back)
         .await
-        .expect("no wait")
-        .expect("a connection");
-    assert_eq!(backend(&client).await, process, "it is the same connection");
-    assert_eq!(state(&client).await, "bunbun_test_owner||||30s");
+        .expect("no wait");
 }
 
 #[tokio::test]

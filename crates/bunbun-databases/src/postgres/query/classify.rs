@@ -32,6 +32,13 @@ pub(crate) struct Text {
     pub(crate) copies_to_client: bool,
 }
 
+impl Text {
+    /// Whether running it twice does no more than running it once.
+    pub(crate) fn may_repeat(&self) -> bool {
+        self.statements == 1 && self.effects == Effects::None
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Token<'a> {
     /// An unquoted word: keyword or name.

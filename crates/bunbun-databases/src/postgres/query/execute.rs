@@ -1,6 +1,7 @@
 //! One statement through the extended protocol, in one round trip once it is prepared.
 
 use std::{
+    borrow::Cow,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -41,13 +42,10 @@ pub(super) async fn run(
             // Nothing was executed: the table changed under a plan that was kept.
             let prepared = statements::prepare(lease, &request.sql, true).await?;
             send(lease, &prepared.statement, request, limit).await?;
-            finish(
-                collect(lease, &prepared.statement, request, text).await?,
-                &prepared.statement,
-                started,
-            )
+            let outcome = collect(lease, &prepared.statement, request, text).await?;
+            finish(outcome, &prepared.statement, text, started)
         }
-        outcome => finish(outcome?, &prepared.statement, started),
+        outcome => finish(outcome?, &prepared.statement, text, started),
     }
 }
 
@@ -141,7 +139,22 @@ fn add(
     request: &Request,
     limit: i32,
 ) -> Result<(), Error> {
-    let bind = bind(statement, request)?;
+    let (start, awaited) = (connection.outgoing.len(), connection.awaited);
+    let added = try_add(connection, statement, request, limit);
+    if added.is_err() {
+        // Nothing of it is sent.
+        connection.outgoing.truncate(start);
+        connection.awaited = awaited;
+    }
+    added
+}
+
+fn try_add(
+    connection: &mut Connection,
+    statement: &Prepared,
+    request: &Request,
+    limit: i32,
+) -> Result<(), Error> {
     if let Some(timeout) = own_timeout(connection, request) {
         connection.add_simple_query(&format!("SET statement_timeout = {timeout}"))?;
     }
@@ -162,7 +175,7 @@ fn add(
         .map_err(|_| Error::internal("an empty bind failed"))?;
         frontend::execute("", 0, out).map_err(Error::internal)?;
     }
-    out.extend_from_slice(&bind);
+    bind(statement, request, out)?;
     frontend::execute("", limit, out).map_err(Error::internal)
 }
 
@@ -172,7 +185,7 @@ fn own_timeout(connection: &Connection, request: &Request) -> Option<i32> {
     (wanted != connection.statement_timeout_millis()).then_some(wanted)
 }
 
-fn bind(statement: &Prepared, request: &Request) -> Result<BytesMut, Error> {
+fn bind(statement: &Prepared, request: &Request, out: &mut BytesMut) -> Result<(), Error> {
     let (wanted, given) = (statement.parameters.len(), request.params.len());
     if wanted != given {
         return Err(Error::Invalid {
@@ -183,7 +196,6 @@ fn bind(statement: &Prepared, request: &Request) -> Result<BytesMut, Error> {
             }]}),
         });
     }
-    let mut out = BytesMut::new();
     let mut unfit = None;
     let values = request.params.iter().zip(&statement.parameters).enumerate();
     let written = frontend::bind(
@@ -202,11 +214,11 @@ fn bind(statement: &Prepared, request: &Request) -> Result<BytesMut, Error> {
             }
         },
         [],
-        &mut out,
+        out,
     );
     match (written, unfit) {
         (_, Some(error)) => Err(error),
-        (Ok(()), None) => Ok(out),
+        (Ok(()), None) => Ok(()),
         (Err(_), None) => Err(Error::invalid("The parameters are too large.")),
     }
 }
@@ -214,7 +226,8 @@ fn bind(statement: &Prepared, request: &Request) -> Result<BytesMut, Error> {
 /// What a statement answered.
 struct Outcome {
     document: Document,
-    command: String,
+    /// `None` where the rest of the rows is not read.
+    command: Option<Cow<'static, str>>,
     rows: Option<u64>,
     is_truncated: bool,
 }
@@ -227,7 +240,7 @@ async fn collect(
 ) -> Result<Outcome, Error> {
     let mut outcome = Outcome {
         document: Document::new(),
-        command: text.verb.clone(),
+        command: None,
         rows: None,
         is_truncated: false,
     };
@@ -248,7 +261,7 @@ async fn collect(
                 }
             }
             Reply::Complete(command, rows) => {
-                outcome.command = command;
+                outcome.command = Some(command);
                 outcome.rows = rows;
             }
             Reply::Suspended => {}
@@ -257,7 +270,12 @@ async fn collect(
     }
 }
 
-fn finish(outcome: Outcome, statement: &Prepared, started: Instant) -> Result<Answer, Error> {
+fn finish(
+    outcome: Outcome,
+    statement: &Prepared,
+    text: &Text,
+    started: Instant,
+) -> Result<Answer, Error> {
     let duration: Duration = started.elapsed();
     let Outcome {
         document,
@@ -265,12 +283,11 @@ fn finish(outcome: Outcome, statement: &Prepared, started: Instant) -> Result<An
         rows,
         is_truncated,
     } = outcome;
-    // `WITH` is what a cut-off statement began with, not what it was.
-    let command = if command == "WITH" {
-        "SELECT".to_owned()
-    } else {
-        command
-    };
+    let command = command.unwrap_or_else(|| match text.verb.as_str() {
+        // What a cut-off statement began with, not what it was.
+        "WITH" => "SELECT".into(),
+        verb => verb.to_owned().into(),
+    });
     let row_count = if is_truncated {
         document.rows()
     } else {
@@ -278,7 +295,7 @@ fn finish(outcome: Outcome, statement: &Prepared, started: Instant) -> Result<An
     };
     let body = document.finish(&Summary {
         row_count,
-        columns: &statement.columns,
+        fields: &statement.fields,
         command: &command,
         duration,
         is_truncated,
@@ -297,7 +314,7 @@ pub(super) enum Reply {
     /// A row; its content is the connection's current message.
     Row,
     /// The statement ended: its command and rows.
-    Complete(String, Option<u64>),
+    Complete(Cow<'static, str>, Option<u64>),
     /// The portal has more rows than were asked for.
     Suspended,
     /// Nothing more is awaited.

@@ -41,7 +41,7 @@ pub(crate) struct Lease {
 }
 
 struct Leased {
-    connection: Connection,
+    connection: Box<Connection>,
     pool: Pool,
     // Declared last: it is given back after the connection.
     permit: Permit,
@@ -49,7 +49,7 @@ struct Leased {
 
 impl Lease {
     pub(crate) fn new(
-        connection: Connection,
+        connection: Box<Connection>,
         pool: Pool,
         permit: Permit,
         was_reused: bool,

@@ -14,18 +14,20 @@ pub mod parameters;
 mod script;
 mod statements;
 mod streaming;
+mod texts;
 pub mod values;
 
-use std::time::Duration;
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 pub use data_type::{Conversion, DataType};
 pub(crate) use lease::Lease;
 pub use parameters::Parameter;
 pub(crate) use statements::Statements;
 pub use streaming::{RowFormat, RowStream, stream};
+pub(crate) use texts::Texts;
 
 use super::{error::Error, pool::Pool, wire::Session};
-use classify::{Text, classify};
+use classify::Text;
 
 /// How much longer than the statement's timeout we wait for the server to say so itself.
 const GRACE: Duration = Duration::from_secs(3);
@@ -70,7 +72,7 @@ pub struct Answer {
     /// Rows returned or written.
     pub row_count: u64,
     /// The command as PostgreSQL names it, for example `SELECT` or `CREATE TABLE`.
-    pub command: String,
+    pub command: Cow<'static, str>,
     /// Whether rows were left out.
     pub is_truncated: bool,
     /// From the statement's start to its end, without the wait for a connection.
@@ -85,9 +87,9 @@ pub struct Answer {
 /// [`Error::Sql`] when PostgreSQL refuses it, [`Error::Invalid`] for parameters that do not fit
 /// and texts that cannot be run here, [`Error::StatementTimeout`], [`Error::Unavailable`].
 pub async fn run(pool: &Pool, request: &Request) -> Result<Answer, Error> {
-    let text = check(request)?;
+    let text = check(pool, request)?;
     loop {
-        let mut lease = pool.query_connection().await?;
+        let mut lease = pool.query_connection(text.may_repeat()).await?;
         lease.expect_effects(text.effects);
         let mut progress = Progress::default();
         let work = async {
@@ -135,13 +137,13 @@ struct Progress {
 impl Progress {
     /// Whether running it once more cannot do anything twice.
     fn may_retry(&self, text: &Text) -> bool {
-        text.statements == 1 && (!self.was_sent || text.effects == classify::Effects::None)
+        text.may_repeat() || text.statements == 1 && !self.was_sent
     }
 }
 
 /// Refuses what cannot be run here, before a connection is taken.
-fn check(request: &Request) -> Result<Text, Error> {
-    let text = classify(&request.sql);
+fn check(pool: &Pool, request: &Request) -> Result<Arc<Text>, Error> {
+    let text = pool.texts().of(&request.sql);
     if text.statements == 0 {
         return Err(Error::invalid("The SQL contains no statement."));
     }

@@ -1,5 +1,7 @@
 //! The forms of an answer: one JSON document, NDJSON, CSV.
 
+use std::time::Duration;
+
 use super::{super::wire::Reader, statements::Column, values};
 
 /// Appends a row as a JSON object.
@@ -47,23 +49,56 @@ pub(crate) struct Document {
     rows: u64,
 }
 
+/// The columns as an answer describes them: the content of its `fields`.
+pub(crate) fn fields(columns: &[Column]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (index, column) in columns.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(b"{\"name\":");
+        values::write_string(column.name.as_bytes(), &mut out);
+        out.extend_from_slice(b",\"type\":");
+        values::write_string(column.data_type.name.as_bytes(), &mut out);
+        out.push(b'}');
+    }
+    out
+}
+
+/// Appends milliseconds with three decimals.
+fn write_millis(duration: Duration, out: &mut Vec<u8>) {
+    let micros = (duration.as_nanos() + 500) / 1_000;
+    out.extend_from_slice(itoa::Buffer::new().format(micros / 1_000).as_bytes());
+    // The leading digit keeps the zeros, and becomes the point.
+    let start = out.len();
+    out.extend_from_slice(
+        itoa::Buffer::new()
+            .format(1_000 + micros % 1_000)
+            .as_bytes(),
+    );
+    out[start] = b'.';
+}
+
 /// What stands behind the rows.
 pub(crate) struct Summary<'a> {
     pub(crate) row_count: u64,
-    pub(crate) columns: &'a [Column],
+    /// What [`fields`] writes.
+    pub(crate) fields: &'a [u8],
     pub(crate) command: &'a str,
-    pub(crate) duration: std::time::Duration,
+    pub(crate) duration: Duration,
     pub(crate) is_truncated: bool,
 }
 
 impl Document {
     const START: &[u8] = b"{\"rows\":[";
 
+    /// Room for an answer of one small row.
+    const USUAL_BYTES: usize = 512;
+
     pub(crate) fn new() -> Self {
-        Self {
-            bytes: Self::START.to_vec(),
-            rows: 0,
-        }
+        let mut bytes = Vec::with_capacity(Self::USUAL_BYTES);
+        bytes.extend_from_slice(Self::START);
+        Self { bytes, rows: 0 }
     }
 
     /// Begins anew, for the next result of several.
@@ -93,24 +128,42 @@ impl Document {
         out.extend_from_slice(b"],\"rowCount\":");
         out.extend_from_slice(itoa::Buffer::new().format(summary.row_count).as_bytes());
         out.extend_from_slice(b",\"fields\":[");
-        for (index, column) in summary.columns.iter().enumerate() {
-            if index > 0 {
-                out.push(b',');
-            }
-            out.extend_from_slice(b"{\"name\":");
-            values::write_string(column.name.as_bytes(), &mut out);
-            out.extend_from_slice(b",\"type\":");
-            values::write_string(column.data_type.name.as_bytes(), &mut out);
-            out.push(b'}');
-        }
+        out.extend_from_slice(summary.fields);
         out.extend_from_slice(b"],\"command\":");
         values::write_string(summary.command.as_bytes(), &mut out);
-        let millis = summary.duration.as_secs_f64() * 1_000.0;
-        out.extend_from_slice(format!(",\"durationMs\":{millis:.3}").as_bytes());
+        out.extend_from_slice(b",\"durationMs\":");
+        write_millis(summary.duration, &mut out);
         if summary.is_truncated {
             out.extend_from_slice(b",\"truncated\":true");
         }
         out.push(b'}');
         out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::write_millis;
+
+    #[test]
+    fn milliseconds_have_three_decimals() {
+        let written = |nanos| {
+            let mut out = Vec::new();
+            write_millis(Duration::from_nanos(nanos), &mut out);
+            String::from_utf8(out).expect("digits")
+        };
+        for (nanos, expected) in [
+            (0, "0.000"),
+            (499, "0.000"),
+            (500, "0.001"),
+            (412_000, "0.412"),
+            (1_005_000, "1.005"),
+            (999_999_999, "1000.000"),
+            (61_020_030_000, "61020.030"),
+        ] {
+            assert_eq!(written(nanos), expected);
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! A text of several statements, through the simple protocol.
 
-use std::{sync::Arc, time::Instant};
+use std::{borrow::Cow, sync::Arc, time::Instant};
 
 use super::{
     super::{
@@ -9,7 +9,7 @@ use super::{
     },
     Answer, Lease, Request, classify,
     data_type::{Conversion, DataType},
-    output::{Document, Summary},
+    output::{self, Document, Summary},
     statements::{self, Column},
 };
 
@@ -18,7 +18,7 @@ struct Collected {
     document: Document,
     fields: Vec<Field>,
     columns: Vec<Column>,
-    command: String,
+    command: Cow<'static, str>,
     rows: Option<u64>,
     is_truncated: bool,
     has_rows: bool,
@@ -44,7 +44,7 @@ pub(super) async fn run(lease: &mut Lease, request: &Request) -> Result<Answer, 
     };
     let body = result.document.finish(&Summary {
         row_count,
-        columns: &result.columns,
+        fields: &output::fields(&result.columns),
         command: &result.command,
         duration,
         is_truncated: result.is_truncated,
@@ -63,7 +63,7 @@ async fn collect(connection: &mut Connection, request: &Request) -> Result<Colle
         document: Document::new(),
         fields: Vec::new(),
         columns: Vec::new(),
-        command: String::new(),
+        command: Cow::default(),
         rows: None,
         is_truncated: false,
         has_rows: false,

@@ -10,7 +10,7 @@ use super::{
         wire::{self, Connection, Described, Reader, Tag},
     },
     data_type::{Conversion, DataType},
-    values,
+    output, values,
 };
 
 /// Most statements that a connection keeps prepared.
@@ -39,6 +39,8 @@ pub(crate) struct Prepared {
     pub(crate) name: String,
     pub(crate) parameters: Vec<Arc<DataType>>,
     pub(crate) columns: Vec<Column>,
+    /// The columns as an answer describes them.
+    pub(crate) fields: Vec<u8>,
 }
 
 /// A column of an answer.
@@ -130,10 +132,12 @@ pub(crate) async fn prepare(
         .collect();
     let types = resolve(connection, &oids).await?;
     let names = described.fields.into_iter().map(|field| field.name);
+    let columns = columns(names, types);
     let statement = Arc::new(Prepared {
         name,
         parameters,
-        columns: columns(names, types),
+        fields: output::fields(&columns),
+        columns,
     });
     if keep {
         connection.statements.keep(sql, &statement);

@@ -50,14 +50,14 @@ pub type RowStream = BoxStream<'static, Result<Bytes, Error>>;
 /// # Errors
 /// As [`super::run`].
 pub async fn stream(pool: &Pool, request: Request, format: RowFormat) -> Result<RowStream, Error> {
-    let text = check(&request)?;
+    let text = check(pool, &request)?;
     if text.statements > 1 {
         return Err(Error::invalid(
             "A text of several statements cannot be streamed.",
         ));
     }
     loop {
-        let mut lease = pool.query_connection().await?;
+        let mut lease = pool.query_connection(text.may_repeat()).await?;
         lease.expect_effects(text.effects);
         let mut progress = Progress::default();
         match begin(&mut lease, &request, &text, &mut progress).await {

@@ -1,6 +1,8 @@
 //! Reading the content of the server's messages. A malformed one never panics: it yields what
 //! could be read.
 
+use std::borrow::Cow;
+
 use super::super::error::{Error, SqlError};
 
 /// A column as `RowDescription` tells it.
@@ -111,18 +113,23 @@ pub(crate) fn parameters(body: &[u8]) -> Result<Vec<u32>, Error> {
 }
 
 /// A `CommandComplete`: the command's name and, where it has one, its number of rows.
-pub(crate) fn command(body: &[u8]) -> (String, Option<u64>) {
+pub(crate) fn command(body: &[u8]) -> (Cow<'static, str>, Option<u64>) {
     let text = body.strip_suffix(b"\0").unwrap_or(body);
-    let text = String::from_utf8_lossy(text);
-    let name_end = text
-        .find(|c: char| c.is_ascii_digit())
-        .unwrap_or(text.len());
+    let digit = text.iter().position(u8::is_ascii_digit);
+    let name = text[..digit.unwrap_or(text.len())].trim_ascii_end();
     // `INSERT 0 5` has an object id before the number.
     let rows = text
-        .rsplit(' ')
+        .rsplit(|byte| *byte == b' ')
         .next()
-        .and_then(|number| number.parse().ok());
-    (text[..name_end].trim_end().to_owned(), rows)
+        .and_then(|number| std::str::from_utf8(number).ok()?.parse().ok());
+    let name = match name {
+        b"SELECT" => Cow::Borrowed("SELECT"),
+        b"INSERT" => Cow::Borrowed("INSERT"),
+        b"UPDATE" => Cow::Borrowed("UPDATE"),
+        b"DELETE" => Cow::Borrowed("DELETE"),
+        other => Cow::Owned(String::from_utf8_lossy(other).into_owned()),
+    };
+    (name, rows)
 }
 
 fn malformed() -> Error {
@@ -135,13 +142,10 @@ mod tests {
 
     #[test]
     fn command_tags_are_taken_apart() {
-        assert_eq!(command(b"SELECT 5\0"), ("SELECT".to_owned(), Some(5)));
-        assert_eq!(command(b"INSERT 0 12\0"), ("INSERT".to_owned(), Some(12)));
-        assert_eq!(
-            command(b"CREATE TABLE\0"),
-            ("CREATE TABLE".to_owned(), None)
-        );
-        assert_eq!(command(b""), (String::new(), None));
+        assert_eq!(command(b"SELECT 5\0"), ("SELECT".into(), Some(5)));
+        assert_eq!(command(b"INSERT 0 12\0"), ("INSERT".into(), Some(12)));
+        assert_eq!(command(b"CREATE TABLE\0"), ("CREATE TABLE".into(), None));
+        assert_eq!(command(b""), ("".into(), None));
     }
 
     #[test]

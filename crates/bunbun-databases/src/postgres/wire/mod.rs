@@ -105,17 +105,17 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Whether the current runtime watches the socket: a request has a thread and runtime of its
-    /// own, and what belongs to it should not be woken by another.
-    pub(crate) fn is_at_home(&self) -> bool {
-        self.runtime == Handle::current().id()
+    /// The runtime that watches the socket: a request has a thread and runtime of its own, and what
+    /// belongs to it should not be woken by another.
+    pub(crate) const fn home(&self) -> Id {
+        self.runtime
     }
 
-    /// Has the current runtime watch the socket.
-    pub(crate) fn move_here(mut self) -> Result<Self, Error> {
-        self.stream = self.stream.move_here().map_err(Error::unavailable)?;
+    /// Has the current runtime watch the socket. Where that fails the connection is of no more use.
+    pub(crate) fn move_here(&mut self) -> Result<(), Error> {
+        self.stream.move_here().map_err(Error::unavailable)?;
         self.runtime = Handle::current().id();
-        Ok(self)
+        Ok(())
     }
 
     /// Gives large buffers back, before a rest.
@@ -126,15 +126,19 @@ impl Connection {
         }
     }
 
-    /// Whether the server still holds the other end, and is silent, as it must be between
-    /// statements. One system call, no waiting.
+    /// Whether nothing was read that nobody asked for, as it must be between statements.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.incoming.len() == self.current
+    }
+
+    /// Whether the server still holds the other end, and has sent nothing. One system call, no
+    /// waiting.
     pub(crate) fn is_alive(&self) -> bool {
         let mut byte = [MaybeUninit::uninit()];
-        self.incoming.len() == self.current
-            && matches!(
-                self.stream.peek(&mut byte),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock
-            )
+        matches!(
+            self.stream.peek(&mut byte),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock
+        )
     }
 
     /// Sends what is in `outgoing`.

@@ -14,6 +14,8 @@ pub(super) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
     Tls(Box<TlsStream<TcpStream>>),
+    /// Lost on its way to another reactor.
+    Gone,
 }
 
 impl Stream {
@@ -22,6 +24,7 @@ impl Stream {
             Self::Tcp(stream) => stream.read_buf(buffer).await,
             Self::Unix(stream) => stream.read_buf(buffer).await,
             Self::Tls(stream) => stream.read_buf(buffer).await,
+            Self::Gone => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 
@@ -33,17 +36,19 @@ impl Stream {
                 stream.write_all(bytes).await?;
                 stream.flush().await
             }
+            Self::Gone => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 
     /// Moves the socket to the reactor of the current runtime, so that its events wake this
     /// thread and no other. TLS keeps its place: it works from anywhere, only slower.
-    pub(super) fn move_here(self) -> io::Result<Self> {
-        Ok(match self {
+    pub(super) fn move_here(&mut self) -> io::Result<()> {
+        *self = match std::mem::replace(self, Self::Gone) {
             Self::Tcp(stream) => Self::Tcp(TcpStream::from_std(stream.into_std()?)?),
             Self::Unix(stream) => Self::Unix(UnixStream::from_std(stream.into_std()?)?),
-            Self::Tls(stream) => Self::Tls(stream),
-        })
+            other => other,
+        };
+        Ok(())
     }
 
     /// Looks at what has arrived in the socket, without taking it and without waiting. tokio's own
@@ -53,6 +58,7 @@ impl Stream {
             Self::Tcp(stream) => SockRef::from(stream).peek(buffer),
             Self::Unix(stream) => SockRef::from(stream).peek(buffer),
             Self::Tls(stream) => SockRef::from(stream.get_ref().0).peek(buffer),
+            Self::Gone => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 }

@@ -10,6 +10,8 @@ use bunbun_databases::postgres::{
     query::Request,
 };
 
+use bunbun_test::TestDb;
+
 use super::{ask, refusal, value};
 
 #[tokio::test]
@@ -64,7 +66,7 @@ async fn a_restart_of_postgresql_heals_by_itself() {
 
 #[tokio::test]
 async fn connections_that_an_administrator_ends_are_replaced() {
-    let Some(database) = bunbun_test::TestDb::create().await else {
+    let Some(database) = TestDb::create().await else {
         return;
     };
     let pool = database.pool_of(1);
@@ -89,4 +91,46 @@ async fn connections_that_an_administrator_ends_are_replaced() {
             "{sql}"
         );
     }
+}
+
+#[tokio::test]
+async fn connections_that_died_at_rest_are_replaced_unseen() {
+    let Some(database) = TestDb::create().await else {
+        return;
+    };
+    let pool = database.pool_of(3);
+    ask(&pool, "create table t (a int)").await;
+    let superuser = database.superuser().await;
+    for sql in [
+        "select count(*) from t, pg_sleep(0.05)",
+        "insert into t select 1 from pg_sleep(0.05)",
+        "with w as (insert into t select 1 from pg_sleep(0.05) returning a) select a from w",
+    ] {
+        // Three at once, so that three rest that know the statement; then all of them are ended.
+        let run = || ask(&pool, sql);
+        tokio::join!(run(), run(), run());
+        settled(&pool, 3).await;
+        superuser
+            .query(
+                "select pg_terminate_backend(pid, 5000) from pg_stat_activity
+                 where datname = current_database() and pid <> pg_backend_pid()",
+                &[],
+            )
+            .await
+            .expect("an answer");
+        run().await;
+    }
+    assert_eq!(value(&pool, "select count(*) from t").await, 8, "once each");
+}
+
+/// Waits until that many connections rest: some are cleaned first.
+async fn settled(pool: &Pool, idle: usize) {
+    let rest = async {
+        while pool.status().idle != idle {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), rest)
+        .await
+        .expect("they come to rest");
 }
