@@ -46,8 +46,9 @@ def _base64url(data):
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
-def start(path, directory, postgres, keys, configuration, *, workers=2, pool_size=10):
-    """Starts `bunbun serve`; returns the server, its URL and the seconds to its first answer."""
+def start(path, directory, postgres, keys, configuration, *, workers=2, pool_size=10, more=None):
+    """Starts `bunbun serve`, with `more` in its environment; returns the server, its URL and the
+    seconds to its first answer."""
     if not Path(path).is_file():
         raise SystemExit(f"{path} is not there: run make build (or name it with --bunbun)")
     directory.mkdir(exist_ok=True)
@@ -74,6 +75,7 @@ def start(path, directory, postgres, keys, configuration, *, workers=2, pool_siz
         "LOG": "info",
         "LOG_FORMAT": "json",
         "ACCESS_LOG": "true",
+        **(more or {}),
     }
     # The budget is for the start on an existing database.
     subprocess.run(
