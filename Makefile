@@ -121,6 +121,7 @@ bench: build ## Compare with nginx, haproxy, caddy and pgbench on this machine (
 	@.ci/need bench
 	bench/gateway/run
 	bench/db/run
+	bench/auth/run
 
 .PHONY: container
 container: ## Build the container image bunbun:local

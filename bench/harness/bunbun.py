@@ -47,7 +47,8 @@ def _base64url(data):
 
 
 def start(path, directory, postgres, keys, configuration, *, workers=2, pool_size=10, more=None):
-    """Starts `bunbun serve`; returns the server, its URL and the seconds to its first answer."""
+    """Starts `bunbun serve`, with `more` in its environment; returns the server, its URL and the
+    seconds to its first answer."""
     if not Path(path).is_file():
         raise SystemExit(f"{path} is not there: run make build (or name it with --bunbun)")
     directory.mkdir(exist_ok=True)

@@ -164,7 +164,7 @@ pub(crate) async fn set_password(
         .await?;
     one_time_tokens::clear_all(session, user_id).await?;
     let which = keep.map_or(End::All, End::Others);
-    sessions::end(session, user_id, which).await
+    sessions::end(session, user_id, which).await.map(drop)
 }
 
 /// The new address takes the old one's place.

@@ -20,7 +20,9 @@ use crate::{
     },
 };
 
-fn require_linking(service: &Inner) -> Result<()> {
+/// # Errors
+/// 404 `manual_linking_disabled`.
+pub(super) fn require_linking(service: &Inner) -> Result<()> {
     if service.config.manual_linking {
         return Ok(());
     }

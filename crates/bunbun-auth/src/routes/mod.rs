@@ -14,6 +14,7 @@ mod otp;
 mod reauthenticate;
 mod recover;
 mod resend;
+mod sessions;
 mod settings;
 mod signup;
 mod token;
@@ -66,6 +67,7 @@ pub(crate) fn router(service: AuthService) -> Router {
             get(callback::get_callback).post(callback::create_callback),
         )
         .route("/invite", post(invite::create_invitation))
+        .merge(sessions::router())
         .merge(factors::router())
         .merge(admin::router())
         .merge(later::router())

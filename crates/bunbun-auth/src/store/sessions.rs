@@ -15,7 +15,7 @@ use super::{
     INSTANCE,
     users::{COLUMN_COUNT, User, user_columns},
 };
-use crate::migrations::REFRESH_FUNCTION;
+use crate::{migrations::REFRESH_FUNCTION, timestamp::Timestamp};
 
 /// How someone has proved who they are: an entry of the claim `amr`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -340,8 +340,8 @@ pub(crate) enum End {
     Others(Uuid),
 }
 
-/// Ends sessions; their refresh tokens end with them.
-pub(crate) async fn end(session: &Session, user_id: Uuid, which: End) -> Result<(), Error> {
+/// Ends sessions; their refresh tokens end with them. `false`: there was none.
+pub(crate) async fn end(session: &Session, user_id: Uuid, which: End) -> Result<bool, Error> {
     let (only, besides) = match which {
         End::All => (None, None),
         End::One(id) => (Some(id), None),
@@ -355,5 +355,46 @@ pub(crate) async fn end(session: &Session, user_id: Uuid, which: End) -> Result<
             &[&user_id, &only, &besides],
         )
         .await
-        .map(drop)
+        .map(|ended| ended > 0)
+}
+
+/// A session as its user sees it.
+#[derive(Debug, Serialize)]
+pub(crate) struct ListedSession {
+    id: Uuid,
+    created_at: Option<Timestamp>,
+    refreshed_at: Option<Timestamp>,
+    not_after: Option<Timestamp>,
+    aal: String,
+    ip: Option<IpAddr>,
+    user_agent: Option<String>,
+}
+
+/// The most sessions of a list.
+const MAX_LISTED: i64 = 1_000;
+
+/// A user's sessions, the latest first.
+pub(crate) async fn list(session: &Session, user_id: Uuid) -> Result<Vec<ListedSession>, Error> {
+    let rows = session
+        .query_cached(
+            "select id, created_at, refreshed_at at time zone 'utc', not_after,
+               coalesce(aal::text, 'aal1'), ip, user_agent
+             from auth.sessions where user_id = $1
+             order by created_at desc, id limit $2",
+            &[&user_id, &MAX_LISTED],
+        )
+        .await?;
+    let read = |row: &Row| {
+        let at = |index| Ok::<_, Error>(row.try_get::<_, Option<_>>(index)?.map(Timestamp));
+        Ok(ListedSession {
+            id: row.try_get(0)?,
+            created_at: at(1)?,
+            refreshed_at: at(2)?,
+            not_after: at(3)?,
+            aal: row.try_get(4)?,
+            ip: row.try_get(5)?,
+            user_agent: row.try_get(6)?,
+        })
+    };
+    rows.iter().map(read).collect()
 }

@@ -87,7 +87,7 @@ impl Answer {
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers
             .get(name)
-            .map_or("", |value| value.to_str().unwrap())
+            .map_or("", |value| value.to_str().expect("visible ASCII"))
     }
 
     /// Where a redirect leads, with the parameters of its query and of its fragment.
@@ -113,7 +113,7 @@ pub(crate) struct Location {
 
 impl Location {
     pub(crate) fn read(text: &str) -> Self {
-        let url = Url::parse(text).unwrap();
+        let url = Url::parse(text).expect("a URL");
         let pairs = |text: &str| {
             url::form_urlencoded::parse(text.as_bytes())
                 .into_owned()
@@ -192,8 +192,8 @@ impl Call<'_> {
         self
     }
 
-    pub(crate) fn from_ip(mut self, ip: &str) -> Self {
-        self.ip = ip.parse().unwrap();
+    pub(crate) fn at_ip(mut self, ip: &str) -> Self {
+        self.ip = ip.parse().expect("well-formed");
         self
     }
 
@@ -202,7 +202,7 @@ impl Call<'_> {
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }
-        let mut request = request.body(body::full(self.body)).unwrap();
+        let mut request = request.body(body::full(self.body)).expect("a request");
         request.extensions_mut().insert(RequestContext {
             request_id: RequestId::generate(),
             project: Arc::clone(&self.app.project),
@@ -212,7 +212,7 @@ impl Call<'_> {
         let response = self.app.slot.call(request).await;
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.expect("a whole body").to_bytes();
-        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        let text = String::from_utf8(bytes.to_vec()).expect("UTF-8");
         Answer {
             status: parts.status.as_u16(),
             headers: parts.headers,
@@ -239,8 +239,8 @@ impl App {
     /// A service with some settings, on a database of its own.
     pub(crate) async fn start(settings: &[(&str, &str)]) -> Option<Self> {
         let database = TestDb::from_template("auth", |url| async move {
-            let pool = Pool::new(&PoolConfig::new(url.into(), "auth")).unwrap();
-            bunbun_auth::migrate(&pool).await.unwrap();
+            let pool = Pool::new(&PoolConfig::new(url.into(), "auth")).expect("the URL is good");
+            bunbun_auth::migrate(&pool).await.expect("it is there");
         })
         .await?;
         Some(Self::on(Arc::new(database), settings))
@@ -270,12 +270,12 @@ impl App {
         let as_clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
         let mailbox = Mailbox::new(Arc::clone(&as_clock));
         let signer = match &config.auth.jwt_keys {
-            Some(keys) => Signer::from_keys(keys.expose_secret(), JWT_SECRET).unwrap(),
+            Some(keys) => Signer::from_keys(keys.expose_secret(), JWT_SECRET).expect("it works"),
             None => Signer::hs256(JWT_SECRET),
         };
         let reference = ProjectRef::default_project();
-        let pool = Pool::new(pool).unwrap();
-        let external_url = OnceLock::from(Url::parse(EXTERNAL_URL).unwrap());
+        let pool = Pool::new(pool).expect("the URL is good");
+        let external_url = OnceLock::from(Url::parse(EXTERNAL_URL).expect("a URL"));
         let service = AuthService::new(AuthParts {
             databases: Arc::new(SingleDatabase::new(reference.clone(), Some(pool))),
             config: config.auth,
@@ -286,7 +286,7 @@ impl App {
             clock: Arc::clone(&as_clock),
             version: "test",
         })
-        .unwrap();
+        .expect("it works");
         let service_key = application_key(JWT_SECRET, Claims::SERVICE_ROLE, START);
         let anon_key = application_key(JWT_SECRET, Claims::ANON, START);
         let verifier = Verifier::new(JWT_SECRET).with_clock(as_clock);
@@ -297,7 +297,9 @@ impl App {
                 service_role: service_key.clone().into(),
                 opaque: Vec::new(),
             },
-            verifier: verifier.with_jwks(&service.public_keys()).unwrap(),
+            verifier: verifier
+                .with_jwks(&service.public_keys())
+                .expect("it works"),
         });
         Self {
             slot: service.embedded(),
@@ -388,7 +390,7 @@ impl App {
         let rows = client
             .query(&format!("select ({sql})::text"), &[])
             .await
-            .unwrap();
+            .expect("it is there");
         rows[0].get::<_, Option<String>>(0).unwrap_or_default()
     }
 
@@ -398,7 +400,7 @@ impl App {
             .await
             .batch_execute(sql)
             .await
-            .unwrap();
+            .expect("it is there");
     }
 }
 

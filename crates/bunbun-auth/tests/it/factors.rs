@@ -10,9 +10,9 @@ use crate::app::{Answer, App, PASSWORD, START, address};
 /// What an app shows at a moment (RFC 6238), computed here once more.
 pub(crate) fn code(secret: &Value, at: i64) -> String {
     let key = BASE32_NOPAD
-        .decode(secret.as_str().unwrap().as_bytes())
-        .unwrap();
-    let mut mac = Hmac::<Sha1>::new_from_slice(&key).unwrap();
+        .decode(secret.as_str().expect("a text").as_bytes())
+        .expect("well-formed");
+    let mut mac = Hmac::<Sha1>::new_from_slice(&key).expect("HMAC takes keys of any length");
     mac.update(&(at / 30).to_be_bytes());
     let hash = mac.finalize().into_bytes();
     let at = usize::from(hash[19] & 15);
@@ -26,7 +26,10 @@ pub(crate) async fn enroll(app: &App, session: &Value, name: &str) -> Value {
 }
 
 async fn challenge(app: &App, session: &Value, factor: &Value) -> Value {
-    let path = format!("/factors/{}/challenge", factor["id"].as_str().unwrap());
+    let path = format!(
+        "/factors/{}/challenge",
+        factor["id"].as_str().expect("a text")
+    );
     app.post(path, &json!({})).by(session).send().await.ok()["id"].clone()
 }
 
@@ -37,7 +40,7 @@ async fn answer(
     challenge: &Value,
     code: &str,
 ) -> Answer {
-    let path = format!("/factors/{}/verify", factor["id"].as_str().unwrap());
+    let path = format!("/factors/{}/verify", factor["id"].as_str().expect("a text"));
     let body = json!({ "challenge_id": challenge, "code": code });
     app.post(path, &body).by(session).send().await
 }

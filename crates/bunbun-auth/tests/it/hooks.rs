@@ -19,8 +19,11 @@ type Calls = Arc<Mutex<Vec<(String, String)>>>;
 
 /// An endpoint that gives the same answer each time.
 async fn endpoint(status: &'static str, answer: &Value) -> (String, Calls) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("it is there");
+    let url = format!(
+        "http://{}/hook",
+        listener.local_addr().expect("it is bound")
+    );
     let calls = Calls::default();
     let (seen, answer) = (Arc::clone(&calls), answer.to_string());
     bunbun_core::task::spawn("a hook", async move {

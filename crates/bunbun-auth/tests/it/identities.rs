@@ -112,3 +112,29 @@ async fn linking_is_off_unless_turned_on() {
         .await
         .refused(404, "manual_linking_disabled");
 }
+
+#[tokio::test]
+async fn an_identity_is_linked_by_its_token() {
+    let settings = [("SECURITY_MANUAL_LINKING_ENABLED", "true")];
+    let Some((app, provider)) = with_provider(Key::es256("one"), &settings).await else {
+        return;
+    };
+    let session = app.sign_up(&address()).await;
+    let claims = json!({ "sub": "s9", "email": "work@example.com", "email_verified": true });
+    let body = json!({
+        "provider": "acme", "id_token": provider.id_token(&claims), "link_identity": true,
+    });
+    let path = "/token?grant_type=id_token";
+    app.post(path, &body)
+        .send()
+        .await
+        .refused(401, "no_authorization");
+    let linked = app.post(path, &body).by(&session).send().await.ok();
+    assert_eq!(linked["user"]["id"], session["user"]["id"]);
+    assert_eq!(linked["user"]["identities"].as_array().unwrap().len(), 2);
+    app.post(path, &body)
+        .by(&session)
+        .send()
+        .await
+        .refused(422, "identity_already_exists");
+}

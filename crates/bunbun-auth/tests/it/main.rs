@@ -19,6 +19,7 @@ mod resend;
 mod rls;
 mod settings;
 mod signup;
+mod smtp;
 mod storm;
 mod token;
 mod user;

@@ -29,7 +29,7 @@ pub(crate) struct Key {
 
 impl Key {
     pub(crate) fn es256(kid: &str) -> Self {
-        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).expect("a key");
         let point = pair.public_key().as_ref().to_vec();
         let encode = |bytes: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(bytes);
         let public = json!({
@@ -38,18 +38,18 @@ impl Key {
         });
         Self {
             algorithm: Algorithm::ES256,
-            private: EncodingKey::from_ec_der(pair.to_pkcs8v1().unwrap().as_ref()),
+            private: EncodingKey::from_ec_der(pair.to_pkcs8v1().expect("a key").as_ref()),
             public,
         }
     }
 
     pub(crate) fn rs256(kid: &str) -> Self {
-        let pair = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
-        let der: Pkcs8V1Der<'_> = pair.as_der().unwrap();
+        let pair = RsaKeyPair::generate(KeySize::Rsa2048).expect("a key");
+        let der: Pkcs8V1Der<'_> = pair.as_der().expect("a key");
         // RSAPrivateKey lies at the end of PKCS #8, as an octet string.
         let private = EncodingKey::from_rsa_der(&der.as_ref()[26..]);
-        let public = Jwk::from_encoding_key(&private, Algorithm::RS256).unwrap();
-        let mut public = serde_json::to_value(public).unwrap();
+        let public = Jwk::from_encoding_key(&private, Algorithm::RS256).expect("a key");
+        let mut public = serde_json::to_value(public).expect("JSON");
         public["kid"] = kid.into();
         Self {
             algorithm: Algorithm::RS256,
@@ -61,7 +61,7 @@ impl Key {
     pub(crate) fn sign(&self, claims: &Value) -> String {
         let mut header = Header::new(self.algorithm);
         header.kid = self.public["kid"].as_str().map(str::to_owned);
-        jsonwebtoken::encode(&header, claims, &self.private).unwrap()
+        jsonwebtoken::encode(&header, claims, &self.private).expect("JSON")
     }
 }
 
@@ -100,8 +100,8 @@ impl Drop for Provider {
 
 impl Provider {
     pub(crate) async fn start(key: Key, now: i64) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let issuer = format!("http://{}", listener.local_addr().unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("it is there");
+        let issuer = format!("http://{}", listener.local_addr().expect("it is bound"));
         let says = Arc::new(Mutex::new(Says {
             published: vec![key.public.clone()],
             key,
@@ -157,7 +157,7 @@ fn complete(claims: &Value, issuer: &str, now: i64) -> Value {
     let mut all = json!({
         "iss": issuer, "aud": CLIENT_ID, "iat": now, "exp": now + 600,
     });
-    for (name, value) in claims.as_object().unwrap() {
+    for (name, value) in claims.as_object().expect("an object") {
         all[name] = value.clone();
     }
     all

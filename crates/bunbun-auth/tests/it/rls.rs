@@ -12,21 +12,24 @@ use crate::app::{App, address};
 
 async fn rows(app: &App, session: &Value) -> Vec<String> {
     let claims = app.claims(session);
-    let pool = Pool::new(&PoolConfig::new(app.database.url().into(), "test")).unwrap();
-    let mut client = pool.get().await.unwrap();
+    let pool =
+        Pool::new(&PoolConfig::new(app.database.url().into(), "test")).expect("the URL is good");
+    let mut client = pool.get().await.expect("it is there");
     let text = claims.to_string();
     let scope = Scope {
-        role: claims["role"].as_str().unwrap(),
+        role: claims["role"].as_str().expect("a text"),
         claims: &text,
         subject: claims["sub"].as_str(),
         settings: &[],
         statement_timeout: Duration::from_secs(5),
     };
-    let transaction = scope::begin(&mut client, &scope).await.unwrap();
+    let transaction = scope::begin(&mut client, &scope)
+        .await
+        .expect("it is there");
     let rows = transaction
         .query("select body from public.notes order by body", &[])
         .await
-        .unwrap();
+        .expect("it is there");
     rows.iter().map(|row| row.get(0)).collect()
 }
 

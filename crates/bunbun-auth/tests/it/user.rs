@@ -202,3 +202,74 @@ async fn logging_out_has_scopes() {
         "0"
     );
 }
+
+#[tokio::test]
+async fn sessions_are_listed_and_ended() {
+    let Some(app) = App::start(&[]).await else {
+        return;
+    };
+    let (email, stranger) = (address(), app.sign_up(&address()).await);
+    let first = app.sign_up(&email).await;
+    app.clock.advance(1);
+    let body = json!({ "email": email, "password": PASSWORD });
+    let second = app
+        .post("/token?grant_type=password", &body)
+        .header("user-agent", "a phone")
+        .at_ip("198.51.100.4")
+        .send()
+        .await
+        .ok();
+    let list = app.get("/user/sessions").by(&first).send().await.ok();
+    let ids: Vec<_> = list.as_array().unwrap().iter().map(|s| &s["id"]).collect();
+    let id = |session| app.claims(session)["session_id"].clone();
+    assert_eq!(ids, [&id(&second), &id(&first)]);
+    assert_eq!(list[0]["ip"], "198.51.100.4");
+    assert_eq!(list[0]["user_agent"], "a phone");
+    assert_eq!(list[0]["created_at"], "2027-01-15T08:00:01Z");
+    assert_eq!(list[0]["aal"], "aal1");
+    let path = format!("/user/sessions/{}", id(&second).as_str().unwrap());
+    app.delete(&path)
+        .by(&stranger)
+        .send()
+        .await
+        .refused(404, "session_not_found");
+    assert_eq!(app.delete(&path).by(&first).send().await.status, 204);
+    app.get("/user")
+        .by(&second)
+        .send()
+        .await
+        .refused(403, "session_not_found");
+    app.refresh(&second["refresh_token"])
+        .await
+        .refused(400, "refresh_token_not_found");
+    app.delete("/user/sessions/x")
+        .by(&first)
+        .send()
+        .await
+        .refused(404, "validation_failed");
+
+    let base = format!(
+        "/admin/users/{}/sessions",
+        first["user"]["id"].as_str().unwrap()
+    );
+    app.get(&base)
+        .by(&first)
+        .send()
+        .await
+        .refused(403, "not_admin");
+    let list = app.get(&base).by_admin().send().await.ok();
+    assert_eq!(list.as_array().unwrap().len(), 1);
+    let theirs = format!("{base}/{}", id(&stranger).as_str().unwrap());
+    app.delete(theirs)
+        .by_admin()
+        .send()
+        .await
+        .refused(404, "session_not_found");
+    assert_eq!(app.delete(&base).by_admin().send().await.status, 204);
+    app.get("/user")
+        .by(&first)
+        .send()
+        .await
+        .refused(403, "session_not_found");
+    app.get("/user").by(&stranger).send().await.ok();
+}

@@ -1,4 +1,5 @@
-//! The README's five minutes, as they stand there. Their JavaScript is run by `compat/`.
+//! The examples of the README and of the documentation, as they stand there. The README's
+//! JavaScript is run by `compat/`.
 
 use std::{
     process::{Command, Stdio},
@@ -10,12 +11,13 @@ use bunbun_databases::postgres::cluster::Binaries;
 use crate::{binary::command, running::Running};
 
 const README: &str = include_str!("../../../../README.md");
+const AUTH: &str = include_str!("../../../../docs/auth.md");
 const URL: &str = "http://127.0.0.1:3000";
 
-/// The blocks of shell in the section, in their order.
-fn blocks() -> Vec<&'static str> {
-    let (_, section) = README
-        .split_once("\n## The first five minutes\n")
+/// The blocks of shell in a section, in their order.
+fn blocks(text: &'static str, section: &str) -> Vec<&'static str> {
+    let (_, section) = text
+        .split_once(&format!("\n## {section}\n"))
         .expect("the section");
     let section = section.split("\n## ").next().expect("its text");
     let blocks: Vec<_> = section.split("```sh\n").skip(1).collect();
@@ -27,6 +29,32 @@ fn blocks() -> Vec<&'static str> {
 
 #[test]
 fn the_five_minutes_do_what_they_say() {
+    run(
+        &blocks(README, "The first five minutes"),
+        &[
+            "read the docs",
+            "\"key\":\"photos/",
+            "Hello from curl",
+            "\"next_cursor\":null",
+        ],
+    );
+}
+
+#[test]
+fn the_examples_of_auth_do_what_they_say() {
+    run(
+        &blocks(AUTH, "Try it"),
+        &[
+            "\"name\":\"Ada\"",
+            "\"access_token\":",
+            "bob@example.org",
+            "\"banned_until\":\"",
+        ],
+    );
+}
+
+/// Runs commands beside a `bunbun dev`; their output has what is expected.
+fn run(blocks: &[&str], expected: &[&str]) {
     if Binaries::find().is_err() {
         bunbun_test::skip("no PostgreSQL server programs");
         return;
@@ -41,7 +69,7 @@ fn the_five_minutes_do_what_they_say() {
     let start = command(folder.path(), &["dev", "--port", "0", "--json"], &env);
     let dev = Running::start(start);
 
-    let commands = blocks().join("\n");
+    let commands = blocks.join("\n");
     assert!(commands.contains(URL), "the commands name the server");
     let commands = commands.replace(URL, &format!("http://{}", dev.address));
     // What curl would only show must end the script.
@@ -65,12 +93,7 @@ fn the_five_minutes_do_what_they_say() {
         String::from_utf8_lossy(&output.stderr),
     );
     assert!(output.status.success(), "{out}\n{err}");
-    for expected in [
-        "read the docs",
-        "\"key\":\"photos/",
-        "Hello from curl",
-        "\"next_cursor\":null",
-    ] {
+    for expected in expected {
         assert!(out.contains(expected), "no {expected} in {out}\n{err}");
     }
     dev.stop();

@@ -77,12 +77,17 @@ fn killed_in_the_middle_of_uploads_it_has_neither_rows_without_bytes_nor_bytes_w
         dev.call(method, &format!("/storage/v1{path}"), Some(&key), body)
     };
     assert_eq!(call(&dev, "POST", "/bucket", &bucket).0, 200);
-    assert_eq!(call(&dev, "POST", "/object/b/kept", "{\"is\": \"kept\"}").0, 200);
+    assert_eq!(
+        call(&dev, "POST", "/object/b/kept", "{\"is\": \"kept\"}").0,
+        200
+    );
     let uploads = [
         begin_upload(&dev, "POST", "new", 3_000_000),
         begin_upload(&dev, "PUT", "kept", 3_000_000),
     ];
-    wait_until("the uploads reach the disk", || files(&storage.join("tmp")).len() == 2);
+    wait_until("the uploads reach the disk", || {
+        files(&storage.join("tmp")).len() == 2
+    });
     dev.kill();
     drop(uploads);
     // What a crash after the last byte and before the commit leaves.
@@ -91,14 +96,23 @@ fn killed_in_the_middle_of_uploads_it_has_neither_rows_without_bytes_nor_bytes_w
     fs::write(&orphan, "lost").expect("writable");
 
     let dev = start(folder.path());
-    assert_eq!(call(&dev, "GET", "/object/b/kept", "").1, json!({ "is": "kept" }));
+    assert_eq!(
+        call(&dev, "GET", "/object/b/kept", "").1,
+        json!({ "is": "kept" })
+    );
     let (status, answer) = call(&dev, "GET", "/object/b/new", "");
     assert_eq!((status, &answer["statusCode"]), (400, &json!("404")));
     wait_until("the sweeper removes what is left", || {
         files(&storage).len() == 1 && !orphan.exists()
     });
-    assert_eq!(call(&dev, "GET", "/object/b/kept", "").1, json!({ "is": "kept" }));
-    assert_eq!(dev.query("select count(*) as n from storage.objects")[0]["n"], 1);
+    assert_eq!(
+        call(&dev, "GET", "/object/b/kept", "").1,
+        json!({ "is": "kept" })
+    );
+    assert_eq!(
+        dev.query("select count(*) as n from storage.objects")[0]["n"],
+        1
+    );
     dev.stop();
 }
 
@@ -174,7 +188,10 @@ fn the_examples_of_the_documentation_do_what_they_say() {
         let faults = String::from_utf8_lossy(&run.stderr);
         assert!(run.status.success(), "{script}\n{shown}\n{faults}");
         if let Some(expected) = expected {
-            assert!(is_like(&shown, &expected), "{script}\nshows\n{shown}\ninstead of\n{expected}");
+            assert!(
+                is_like(&shown, &expected),
+                "{script}\nshows\n{shown}\ninstead of\n{expected}"
+            );
         }
     }
     dev.stop();

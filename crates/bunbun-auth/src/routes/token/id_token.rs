@@ -8,7 +8,8 @@ use crate::{
     error::{AuthError, Result},
     external::External,
     grant::TokenResponse,
-    request::{Origin, text},
+    request::{Origin, SignedIn, text},
+    routes::identities::require_linking,
     service::Inner,
 };
 
@@ -21,16 +22,21 @@ pub(super) struct IdTokenGrant {
     provider: Option<String>,
     client_id: Option<String>,
     issuer: Option<String>,
+    pub(super) link_identity: Option<bool>,
 }
 
-/// Signs in whoever the id token is about.
+/// Signs in whoever the id token is about, or links them to the account of who asks.
 pub(super) async fn grant(
     service: &Inner,
     origin: &Origin,
     body: IdTokenGrant,
+    linking: Option<SignedIn>,
 ) -> Result<TokenResponse> {
     if text(&body.id_token).is_empty() {
         return Err(AuthError::oauth("invalid request", "id_token required"));
+    }
+    if linking.is_some() {
+        require_linking(service)?;
     }
     let (name, issuer) = (text(&body.provider), text(&body.issuer));
     if name.is_empty() && (text(&body.client_id).is_empty() || issuer.is_empty()) {
@@ -50,6 +56,18 @@ pub(super) async fn grant(
     let database = service.database(origin.project()).await?;
     let mut client = database.client().await?;
     let transaction = client.transaction().await?;
+    if let Some(signed_in) = linking {
+        let name = provider.name();
+        let user_id = signed_in.user.id;
+        let user = service
+            .link_identity(&transaction, user_id, name, &profile)
+            .await?;
+        let session = service
+            .begin_session(&database, &transaction, origin, user, "oauth")
+            .await?;
+        transaction.commit().await?;
+        return Ok(session);
+    }
     let account = service
         .account_of(&transaction, origin, provider.name(), &profile)
         .await?;

@@ -87,7 +87,7 @@ async fn hashes_that_were_imported_are_accepted() {
 
 fn bcrypt_of_php(password: &str) -> String {
     bcrypt::hash(password, 4)
-        .unwrap()
+        .expect("a hash")
         .replacen("$2b$", "$2y$", 1)
 }
 
@@ -148,7 +148,7 @@ async fn attempts_from_one_address_have_a_limit() {
     let body = json!({ "email": email, "password": PASSWORD });
     let elsewhere = app
         .post("/token?grant_type=password", &body)
-        .from_ip("198.51.100.7");
+        .at_ip("198.51.100.7");
     elsewhere.send().await.ok();
     app.clock.advance(300);
     app.sign_in(&email, PASSWORD).await.ok();

@@ -104,5 +104,5 @@ async fn soft_delete(
     }
     factors::delete_of_user(session, user.id).await?;
     one_time_tokens::clear_all(session, user.id).await?;
-    sessions::end(session, user.id, End::All).await
+    sessions::end(session, user.id, End::All).await.map(drop)
 }

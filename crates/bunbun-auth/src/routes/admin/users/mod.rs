@@ -3,6 +3,7 @@
 mod create;
 mod delete;
 mod factors;
+mod sessions;
 mod update;
 
 use axum::{
@@ -37,6 +38,7 @@ pub(super) fn router() -> Router<AuthService> {
                 .delete(delete::delete_user),
         )
         .merge(factors::router())
+        .merge(sessions::router())
 }
 
 /// What an administrator says about a user.
