@@ -3,11 +3,11 @@
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    io::{self, ErrorKind, Write as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
@@ -67,7 +67,17 @@ impl Local {
         let (local, from, to) = (Arc::clone(self), self.place(from), self.place(to));
         blocking(move || {
             // Contents never change, so two names may share one.
-            local.publish(&to, |to| fs::hard_link(&from, to))
+            match local.publish(&to, |to| fs::hard_link(&from, to)) {
+                Err(error)
+                    if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::AlreadyExists) =>
+                {
+                    // A file system without links, or one that has enough of them.
+                    let mut copy = Temporary::create(&local)?;
+                    io::copy(&mut File::open(&from)?, &mut copy.file)?;
+                    copy.publish_at(&local, &to)
+                }
+                other => other,
+            }
         })
         .await
     }
@@ -80,7 +90,7 @@ impl Local {
                 let path = local.place(&key);
                 match fs::remove_file(&path) {
                     Ok(()) => local.prune(&path),
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) if error.kind() == ErrorKind::NotFound => {}
                     Err(error) => failure = Some(error),
                 }
             }
@@ -102,13 +112,13 @@ impl Local {
 
     /// Makes content visible and the fact durable.
     fn publish(&self, path: &Path, put: impl Fn(&Path) -> io::Result<()>) -> io::Result<()> {
-        let parent = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+        let parent = path.parent().ok_or(ErrorKind::InvalidInput)?;
         let mut attempt = 0;
         loop {
             make_directories(parent, self.fsync)?;
             match put(path) {
                 // Whoever removed the last content may have removed the directory meanwhile.
-                Err(error) if error.kind() == io::ErrorKind::NotFound && attempt < ATTEMPTS => {
+                Err(error) if error.kind() == ErrorKind::NotFound && attempt < ATTEMPTS => {
                     attempt += 1;
                 }
                 Err(error) => return Err(error),
@@ -213,7 +223,7 @@ impl Walk {
         };
         let entries = match fs::read_dir(&directory) {
             Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(error),
         };
         let mut found = Vec::new();
@@ -231,9 +241,12 @@ impl Walk {
             let Some(key) = pieces.and_then(BlobKey::from_local) else {
                 continue;
             };
-            let Ok(modified) = entry.metadata().and_then(|m| m.modified()) else {
+            // When it got this name: a link to old content is new, and its row may be under way.
+            let Ok(metadata) = entry.metadata() else {
                 continue;
             };
+            let seconds = u64::try_from(metadata.ctime()).unwrap_or(0);
+            let modified = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
             if modified < self.older_than {
                 found.push(Found { key, modified });
             }
@@ -252,9 +265,9 @@ fn make_directories(path: &Path, fsync: bool) -> io::Result<()> {
         match DirBuilder::new().mode(0o700).create(path) {
             Ok(()) if fsync => File::open(parent)?.sync_all()?,
             Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             // Removed in between by whoever emptied it: once more from above.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
                 make_directories(parent, fsync)?;
                 DirBuilder::new().mode(0o700).create(path)?;
             }
@@ -293,14 +306,18 @@ impl Temporary {
         })
     }
 
-    fn publish(mut self, local: &Local, key: &BlobKey) -> io::Result<()> {
+    fn publish(self, local: &Local, key: &BlobKey) -> io::Result<()> {
+        self.publish_at(local, &local.place(key))
+    }
+
+    fn publish_at(mut self, local: &Local, place: &Path) -> io::Result<()> {
         if local.fsync {
             self.file.sync_data()?;
         }
         let Some(path) = &self.path else {
             return Ok(());
         };
-        local.publish(&local.place(key), |to| fs::rename(path, to))?;
+        local.publish(place, |to| fs::rename(path, to))?;
         self.path = None;
         Ok(())
     }
@@ -345,9 +362,9 @@ fn write_all(file: &mut File, batch: &[Bytes]) -> io::Result<()> {
     io::IoSlice::advance_slices(&mut rest, 0);
     while !rest.is_empty() {
         match file.write_vectored(rest) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
             Ok(written) => io::IoSlice::advance_slices(&mut rest, written),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }

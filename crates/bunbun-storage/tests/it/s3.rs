@@ -293,6 +293,12 @@ async fn presigned_urls_work_until_they_end() {
         .await
         .unwrap();
     let path = format!("{}?{}", url.path(), url.query().unwrap());
+    // It is for writing one object, and no copy of another.
+    let copy = storage
+        .call("PUT", &path)
+        .header("host", &host)
+        .header("x-amz-copy-source", "/b/x%20y.txt");
+    assert_eq!(copy.send().await.status, 403);
     let put = storage
         .call("PUT", &path)
         .header("host", &host)

@@ -130,3 +130,25 @@ async fn expired_uploads_go_with_their_parts() {
         0
     );
 }
+
+#[tokio::test]
+async fn a_new_name_of_old_content_is_not_old() {
+    let Some(storage) = Storage::start().await else {
+        return;
+    };
+    storage.bucket("b").await;
+    storage.put("b/x", "kept").await;
+    let kept = storage.files().pop().unwrap();
+    let long_ago = std::time::SystemTime::now() - Duration::from_secs(10 * 24 * 3600);
+    fs::File::options()
+        .write(true)
+        .open(&kept)
+        .unwrap()
+        .set_modified(long_ago)
+        .unwrap();
+    // A move that has linked the content and not yet committed its row.
+    let linked = kept.with_file_name("0b8e7a5e-0000-4000-8000-000000000000");
+    fs::hard_link(&kept, &linked).unwrap();
+    let report = storage.service.sweep(&storage.project).await.unwrap();
+    assert_eq!((report.removed, linked.exists()), (0, true));
+}

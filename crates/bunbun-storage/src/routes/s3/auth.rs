@@ -83,6 +83,7 @@ pub(super) fn verify(call: &Call, parts: &Parts, query: &Query) -> Result<(Ident
     }
     let now = call.service().0.clock.unix_seconds();
     check_time(&claim, query, now)?;
+    check_covered(&claim, &parts.headers)?;
     let (secret, identity) = secret_of(
         call,
         &claim.credential.access_key,
@@ -214,6 +215,26 @@ fn check_time(claim: &Claim, query: &Query, now: i64) -> Result<()> {
         }
         _ => Err(invalid("Invalid expiration")),
     }
+}
+
+/// Headers of the protocol that change nothing, or that servers on the way add.
+const HARMLESS: [&str; 3] = ["x-amz-content-sha256", "x-amz-user-agent", "x-amz-cf-id"];
+
+/// Every header that means something to the protocol must be signed: else whoever has a presigned
+/// URL to write one object could turn it into a copy of another with `x-amz-copy-source`.
+fn check_covered(claim: &Claim, headers: &HeaderMap) -> Result<()> {
+    let mut names = headers.keys().map(http::HeaderName::as_str);
+    let is_bare = |name: &&str| {
+        name.starts_with("x-amz-")
+            && !HARMLESS.contains(name)
+            && !claim.signed_headers.iter().any(|signed| signed == name)
+    };
+    let host = claim.signed_headers.iter().any(|signed| signed == "host");
+    if names.any(|name| is_bare(&name)) || !host {
+        let message = "There were headers present in the request which were not signed";
+        return Err(StorageError::access_denied(message));
+    }
+    Ok(())
 }
 
 /// What stands for the body in what is signed.
