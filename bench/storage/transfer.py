@@ -70,6 +70,7 @@ def main():
         scratch = bytearray(1 << 20)
         try:
             with socket.create_connection((host, int(port)), timeout=600) as connection, tempfile.TemporaryFile() as source:
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 # Large ones are sparse: what the disk could read is not what is measured.
                 source.truncate(size)
                 if size <= 1 << 28:

@@ -10,10 +10,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use crate::{
     blobs::{Blob, BlobError},
     conditions::{self, Verdict},
-    database::{
-        buckets,
-        objects::{self, Object},
-    },
+    database::objects::{self, Object},
     error::{Result, StorageError},
     mime,
     range::{self, Wanted},
@@ -65,18 +62,15 @@ pub(crate) async fn find(
 ) -> Result<Object> {
     let mut client = session.database.client().await?;
     let transaction = session.database.begin_service(&mut client).await?;
-    let found = buckets::find(&transaction, bucket).await?;
-    let public = found.as_ref().is_some_and(|bucket| bucket.public);
-    let visible = match access {
-        Access::Public => public,
-        Access::Caller => found.is_some() && (public || session.authenticated),
-        Access::Proven => found.is_some(),
-    };
-    if !visible {
-        return Err(StorageError::no_such_bucket());
-    }
-    if public || access == Access::Proven {
-        return objects::get(&transaction, bucket, name).await;
+    let found = objects::find_with_bucket(&transaction, bucket, name).await?;
+    let (public, object) = found.ok_or_else(StorageError::no_such_bucket)?;
+    match access {
+        Access::Public if !public => return Err(StorageError::no_such_bucket()),
+        Access::Caller if !public && !session.authenticated => {
+            return Err(StorageError::no_such_bucket());
+        }
+        Access::Caller if !public => {}
+        _ => return object.ok_or_else(StorageError::no_such_key),
     }
     drop(transaction);
     let transaction = session.database.begin(&mut client, &session.caller).await?;

@@ -131,6 +131,27 @@ pub(crate) async fn find(session: &Session, bucket: &str, name: &str) -> Result<
         .transpose()
 }
 
+/// Whether a bucket is there and public, and an object in it: what every download asks, at once.
+pub(crate) async fn find_with_bucket(
+    session: &Session,
+    bucket: &str,
+    name: &str,
+) -> Result<Option<(bool, Option<Object>)>> {
+    let columns = columns("objects");
+    let sql = format!(
+        "select {columns}, coalesce(buckets.public, false)
+         from storage.buckets
+         left join storage.objects on objects.bucket_id = buckets.id and objects.name = $2
+         where buckets.id = $1"
+    );
+    let Some(row) = session.query_opt_cached(&sql, &[&bucket, &name]).await? else {
+        return Ok(None);
+    };
+    let is_there = row.try_get::<_, Option<String>>(0)?.is_some();
+    let object = is_there.then(|| read(&row)).transpose()?;
+    Ok(Some((row.try_get(12)?, object)))
+}
+
 /// An object that the caller may see, or `NoSuchKey`.
 pub(crate) async fn get(session: &Session, bucket: &str, name: &str) -> Result<Object> {
     find(session, bucket, name)
