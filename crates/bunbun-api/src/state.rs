@@ -1,7 +1,7 @@
 //! What the handlers work with: the seams to the rest of the process.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -12,6 +12,7 @@ use bunbun_http::{
     explain::Explain,
     slots::{SlotMode, SlotProbes},
 };
+use bytes::Bytes;
 
 use crate::{backups::Backups, cached::Cached, routes::health::services::Report};
 
@@ -99,6 +100,8 @@ pub struct ApiParts {
 pub struct ApiState {
     /// What the composition root handed over.
     pub(crate) parts: ApiParts,
+    /// The description of all endpoints, as it is served.
+    pub(crate) document: OnceLock<Bytes>,
     /// When the process started.
     pub(crate) started: Instant,
     /// The last look at all services.
@@ -113,6 +116,7 @@ impl ApiState {
     pub fn new(parts: ApiParts) -> Arc<Self> {
         Arc::new(Self {
             parts,
+            document: OnceLock::new(),
             started: Instant::now(),
             services: Cached::new(Duration::from_secs(5)),
             postgres_answers: Cached::new(Duration::from_secs(1)),
