@@ -11,7 +11,7 @@ use bunbun_databases::postgres::query::{self, Parameter, RowFormat};
 use bunbun_http::{ApiError, access::ServiceRole, extract::Json};
 use garde::Validate;
 use http::{
-    HeaderMap,
+    HeaderMap, HeaderValue,
     header::{ACCEPT, CONTENT_TYPE},
     request::Parts,
 };
@@ -138,7 +138,10 @@ pub(crate) async fn run_query(
     match format {
         None => {
             let answer = query::run(&pool, &request).await?;
-            Ok(([(CONTENT_TYPE, "application/json")], answer.body).into_response())
+            let mut response = Response::new(Body::from(answer.body));
+            let json = HeaderValue::from_static("application/json");
+            response.headers_mut().insert(CONTENT_TYPE, json);
+            Ok(response)
         }
         Some(format) => {
             let rows = query::stream(&pool, request, format).await?;
