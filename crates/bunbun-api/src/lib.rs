@@ -12,7 +12,7 @@ pub mod state;
 
 use std::sync::Arc;
 
-use axum::{Extension, Router};
+use axum::Router;
 
 pub use state::ApiState;
 
@@ -21,11 +21,11 @@ pub use state::ApiState;
 /// Fill a slot with it through [`bunbun_http::embed::router`], which renders the errors.
 pub fn router(state: Arc<ApiState>) -> (Router, utoipa::openapi::OpenApi) {
     let (router, document) = routes::router().split_for_parts();
-    let rendered = openapi::Rendered::new(&document);
-    (
-        router.layer(Extension(rendered)).with_state(state),
-        document,
-    )
+    // In the state: a layer would stand on the way of every request.
+    state
+        .document
+        .get_or_init(|| openapi::pretty(&document).into());
+    (router.with_state(state), document)
 }
 
 /// The OpenAPI document alone; it depends on nothing but the code.

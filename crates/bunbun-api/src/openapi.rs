@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 
 use bunbun_core::Code;
-use bytes::Bytes;
 use serde::Serialize;
 use serde_json::json;
 use utoipa::{
@@ -62,18 +61,6 @@ pub struct ErrorObject {
     pub details: serde_json::Value,
     /// Finds the request in the logs; also in the header `x-request-id`.
     pub request_id: String,
-}
-
-/// The document as it is served: rendered once.
-#[derive(Clone)]
-pub struct Rendered(pub Bytes);
-
-impl Rendered {
-    /// Renders the document.
-    #[must_use]
-    pub fn new(document: &utoipa::openapi::OpenApi) -> Self {
-        Self(pretty(document).into())
-    }
 }
 
 /// The document as indented JSON with a final newline: what is committed and what is served.

@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -22,6 +22,7 @@ use crate::{
     clients::{OnBehalf, auth, storage},
     routes::health::services::Report,
 };
+use bytes::Bytes;
 
 /// Most uploads whose file waits on disk for the fields behind it.
 const MAX_SPOOLED: usize = 16;
@@ -132,6 +133,8 @@ pub struct ApiParts {
 pub struct ApiState {
     /// What the composition root handed over.
     pub(crate) parts: ApiParts,
+    /// The description of all endpoints, as it is served.
+    pub(crate) document: OnceLock<Bytes>,
     /// When the process started.
     pub(crate) started: Instant,
     /// The last look at all services.
@@ -148,6 +151,7 @@ impl ApiState {
     pub fn new(parts: ApiParts) -> Arc<Self> {
         Arc::new(Self {
             parts,
+            document: OnceLock::new(),
             started: Instant::now(),
             services: Cached::new(Duration::from_secs(5)),
             postgres_answers: Cached::new(Duration::from_secs(1)),

@@ -5,6 +5,22 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+/// Writes bytes in hexadecimal, two lower-case digits each, without the machinery of `format!`:
+/// every request gets a few such ids.
+///
+/// # Panics
+/// When `out` is not exactly twice as long.
+pub fn write_hex(bytes: &[u8], out: &mut [u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    assert_eq!(out.len(), 2 * bytes.len(), "two digits for each byte");
+    for (byte, digits) in bytes.iter().zip(out.as_chunks_mut::<2>().0) {
+        *digits = [
+            DIGITS[usize::from(byte >> 4)],
+            DIGITS[usize::from(byte & 15)],
+        ];
+    }
+}
+
 /// A project's public reference: 1 to 40 of `a-z`, `0-9` and `-`, beginning and ending with a
 /// letter or digit, so that it can be a host label.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -110,7 +126,14 @@ uuid_id! {
 
 #[cfg(test)]
 mod tests {
-    use super::ProjectRef;
+    use super::{ProjectRef, write_hex};
+
+    #[test]
+    fn hexadecimal_is_as_format_writes_it() {
+        let mut text = [0; 8];
+        write_hex(&0x0019_afff_u32.to_be_bytes(), &mut text);
+        assert_eq!(text, *b"0019afff");
+    }
 
     #[test]
     fn project_references_are_host_labels() {

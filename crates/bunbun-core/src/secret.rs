@@ -4,6 +4,8 @@ use rand::{Rng, TryRngCore, rngs::OsRng};
 pub use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
+use crate::id::write_hex;
+
 /// Compares in a time that depends on the lengths only.
 #[must_use]
 pub fn equal(a: &[u8], b: &[u8]) -> bool {
@@ -23,17 +25,14 @@ pub fn fingerprint(value: &[u8]) -> String {
 }
 
 /// Lower-case hexadecimal.
+///
+/// # Panics
+/// Never: hexadecimal is text.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble & 0xf)]);
-    bytes
-        .iter()
-        .flat_map(|byte| [digit(byte >> 4), digit(*byte)])
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, digit| {
-            text.push(digit);
-            text
-        })
+    let mut text = vec![0; 2 * bytes.len()];
+    write_hex(bytes, &mut text);
+    String::from_utf8(text).expect("hexadecimal is ASCII")
 }
 
 /// Random bytes of the operating system.
@@ -89,6 +88,16 @@ mod tests {
         assert!(equal(b"abc", b"abc"));
         assert!(!equal(b"abc", b"abd"));
         assert!(!equal(b"abc", b"abcd"));
+        assert!(equal(b"", b"") && !equal(b"", b"a"));
+        let key: Vec<u8> = (0..64).collect();
+        for length in 0..key.len() {
+            assert!(equal(&key[..length], &key[..length]));
+            for at in 0..length {
+                let mut other = key[..length].to_vec();
+                other[at] ^= 0x80;
+                assert!(!equal(&key[..length], &other), "byte {at} of {length}");
+            }
+        }
         assert_ne!(fingerprint(b"a"), fingerprint(b"b"));
         assert_ne!(random_text(32), random_text(32));
     }

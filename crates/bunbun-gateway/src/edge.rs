@@ -9,8 +9,8 @@ use std::{
 use arc_swap::ArcSwap;
 use bunbun_core::{
     config::Dialect,
+    id::write_hex,
     project::{KeyRole, ProjectResolver},
-    secret,
     shutdown::Shutdown,
 };
 use bunbun_http::{ApiError, RequestContext, RequestId, security_headers};
@@ -252,7 +252,7 @@ impl Exchange<'_> {
         let upgrade = self.upgrade(&mut request);
         let (mut parts, incoming) = request.into_parts();
         let bad = Refusal::BadRequest;
-        headers::host(&parts).map_err(bad)?;
+        let host = headers::host(&parts).map_err(bad)?.to_owned();
         if parts.method == http::Method::CONNECT {
             return Err(bad("CONNECT is for forward proxies"));
         }
@@ -270,7 +270,6 @@ impl Exchange<'_> {
         let path = path::normalise(if of_server { "/" } else { &raw }).map_err(|e| bad(e.0))?;
 
         // Identify.
-        let host = headers::host(&parts).map_err(bad)?.to_owned();
         let edge = self.edge;
         let (project, path) = identify::project(&edge.config, &host, path)?;
         self.record.project = Some(project.reference.clone());
@@ -508,20 +507,26 @@ impl Exchange<'_> {
 }
 
 fn server_timing(gateway: Duration, upstream: Option<Duration>) -> HeaderValue {
-    use std::io::Write as _;
-    let mut text = Vec::with_capacity(48);
-    let tenths = |duration: Duration| {
-        let micros = duration.as_micros();
-        (micros / 1000, micros % 1000 / 10)
-    };
-    let (ms, hundredths) = tenths(gateway);
-    let _ = write!(text, "gateway;dur={ms}.{hundredths:02}");
+    let mut text = Vec::with_capacity(64);
+    text.extend_from_slice(b"gateway;dur=");
+    write_millis(gateway, &mut text);
     if let Some(upstream) = upstream {
-        let (ms, hundredths) = tenths(upstream);
-        let _ = write!(text, ", upstream;dur={ms}.{hundredths:02}");
+        text.extend_from_slice(b", upstream;dur=");
+        write_millis(upstream, &mut text);
     }
     HeaderValue::from_maybe_shared(bytes::Bytes::from(text))
         .expect("digits and letters are a header value")
+}
+
+/// Appends milliseconds with two decimals.
+fn write_millis(duration: Duration, text: &mut Vec<u8>) {
+    let hundredths = duration.as_micros() / 10;
+    let mut digits = itoa::Buffer::new();
+    text.extend_from_slice(digits.format(hundredths / 100).as_bytes());
+    // The leading digit keeps the zeros, and becomes the point.
+    let start = text.len();
+    text.extend_from_slice(digits.format(100 + hundredths % 100).as_bytes());
+    text[start] = b'.';
 }
 
 fn is_traceparent(value: &HeaderValue) -> bool {
@@ -546,8 +551,37 @@ fn traceparent(given: Option<&HeaderValue>) -> HeaderValue {
     if let Some(value) = given.filter(|value| is_traceparent(value)) {
         return value.clone();
     }
-    let (trace, span): (u128, u64) = (rand::random(), rand::random());
-    let (trace, span) = (trace.to_be_bytes(), span.to_be_bytes());
-    let text = ["00-", &secret::hex(&trace), "-", &secret::hex(&span), "-00"].concat();
-    HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).expect("hexadecimal is a header value")
+    // 00-TRACE-SPAN-00, with 16 and 8 random bytes.
+    let mut text = [b'-'; 55];
+    write_hex(&[0], &mut text[..2]);
+    write_hex(&rand::random::<[u8; 16]>(), &mut text[3..35]);
+    write_hex(&rand::random::<[u8; 8]>(), &mut text[36..52]);
+    write_hex(&[0], &mut text[53..]);
+    HeaderValue::from_bytes(&text).expect("hexadecimal is a header value")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{is_traceparent, server_timing, traceparent};
+
+    #[test]
+    fn a_new_trace_context_is_well_formed_and_new() {
+        let (first, second) = (traceparent(None), traceparent(None));
+        assert!(is_traceparent(&first) && is_traceparent(&second));
+        assert!(first.as_bytes().ends_with(b"-00"));
+        assert_ne!(first, second);
+        assert_eq!(traceparent(Some(&first)), first);
+    }
+
+    #[test]
+    fn server_timing_is_in_milliseconds() {
+        let micros = Duration::from_micros;
+        assert_eq!(server_timing(micros(59), None), "gateway;dur=0.05");
+        assert_eq!(
+            server_timing(micros(1_009), Some(micros(61_230_999))),
+            "gateway;dur=1.00, upstream;dur=61230.99"
+        );
+    }
 }

@@ -50,7 +50,6 @@ impl Record {
                 .increment(1);
         }
         let Some(log) = &self.log else { return };
-        let millis = |duration: Duration| (duration.as_secs_f64() * 1e6).round() / 1e3;
         log.write(&Line {
             request_id: self.request_id.as_str(),
             trace_id: self
@@ -65,8 +64,8 @@ impl Record {
             path: &self.path,
             status: self.status,
             bytes: self.bytes,
-            duration_ms: millis(took),
-            upstream_ms: self.upstream.map(millis),
+            duration: took,
+            upstream: self.upstream,
             client_ip: self.client_ip,
             key: self.key.as_deref(),
             refusal: self.refusal,

@@ -5,7 +5,6 @@
 use std::{
     collections::HashMap,
     hash::{BuildHasher, RandomState},
-    io::Write as _,
     num::NonZeroU32,
     sync::Arc,
     time::{Duration, Instant},
@@ -216,7 +215,13 @@ impl Decision {
         let reset = seconds(self.reset);
         headers.insert(RATELIMIT_POLICY, self.described.clone());
         let mut text = Vec::with_capacity(self.name.len() + 32);
-        let _ = write!(text, "\"{}\";r={};t={reset}", self.name, self.remaining);
+        let mut digits = itoa::Buffer::new();
+        text.push(b'"');
+        text.extend_from_slice(self.name.as_bytes());
+        text.extend_from_slice(b"\";r=");
+        text.extend_from_slice(digits.format(self.remaining).as_bytes());
+        text.extend_from_slice(b";t=");
+        text.extend_from_slice(digits.format(reset).as_bytes());
         if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(text)) {
             headers.insert(RATELIMIT, value);
         }

@@ -2,7 +2,7 @@
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
-use bunbun_core::project::Project;
+use bunbun_core::{id::write_hex, project::Project};
 use http::HeaderValue;
 
 use crate::identity::Caller;
@@ -34,8 +34,9 @@ impl RequestId {
     /// does not ask the system for each.
     #[must_use]
     pub fn generate() -> Self {
-        let text = bunbun_core::secret::hex(&rand::random::<u128>().to_be_bytes());
-        Self(HeaderValue::try_from(text).expect("hexadecimal is a header value"))
+        let mut text = [0; 32];
+        write_hex(&rand::random::<[u8; 16]>(), &mut text);
+        Self(HeaderValue::from_bytes(&text).expect("hexadecimal is a header value"))
     }
 
     /// As header value.

@@ -16,7 +16,7 @@ create or replace function auth.bunbun_refresh_token(
   client inet,
   audit_id uuid
 ) returns table (outcome text, stored text, user_id uuid, session_id uuid)
-language plpgsql volatile
+language plpgsql volatile rows 1
 as $bunbun$
 #variable_conflict use_column
 declare

@@ -12,7 +12,7 @@ use std::{
 
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::{Hash, decoy};
 use crate::error::{AuthError, Code, Result};
@@ -20,22 +20,37 @@ use crate::error::{AuthError, Code, Result};
 /// Jobs per thread that may wait: at some 50 ms each, nobody waits longer than about 1.5 seconds.
 const QUEUE_PER_THREAD: usize = 32;
 
-enum Job {
-    Hash {
-        password: String,
-        done: oneshot::Sender<Option<Hash>>,
-    },
-    Verify {
-        hash: Hash,
-        password: String,
-        done: oneshot::Sender<bool>,
-    },
+/// A job with its place, which is free again when the job is done or thrown away.
+struct Job {
+    work: Work,
+    password: String,
+    _place: Place,
 }
+
+enum Work {
+    Hash(oneshot::Sender<Option<Hash>>),
+    Verify(Hash, oneshot::Sender<bool>),
+}
+
+impl Job {
+    /// Whether nobody waits for it any more.
+    fn is_abandoned(&self) -> bool {
+        match &self.work {
+            Work::Hash(done) => done.is_closed(),
+            Work::Verify(_, done) => done.is_closed(),
+        }
+    }
+}
+
+/// A place in the queue.
+#[derive(Debug)]
+pub(crate) struct Place(#[expect(dead_code, reason = "it is held")] OwnedSemaphorePermit);
 
 struct Queue {
     jobs: Mutex<(VecDeque<Job>, bool)>,
     arrived: Condvar,
-    limit: usize,
+    /// Jobs that may wait or be worked on.
+    places: Arc<Semaphore>,
     /// How many computations of a hash were made; tests count equal work with it.
     computed: AtomicUsize,
 }
@@ -63,7 +78,7 @@ impl HashPool {
         let queue = Arc::new(Queue {
             jobs: Mutex::default(),
             arrived: Condvar::new(),
-            limit: threads * QUEUE_PER_THREAD,
+            places: Arc::new(Semaphore::new(threads * (QUEUE_PER_THREAD + 1))),
             computed: AtomicUsize::new(0),
         });
         for number in 0..threads {
@@ -78,16 +93,36 @@ impl HashPool {
         Ok(Self(Arc::new(Handle(queue))))
     }
 
-    /// Hashes a new password.
+    /// A place in the queue. Whoever needs one asks before anything else is done for them, so that
+    /// being turned away costs nothing.
     ///
     /// # Errors
     /// 429 `over_request_rate_limit` when too many wait already.
+    pub(crate) fn reserve(&self) -> Result<Place> {
+        let queue = &self.0.0;
+        let take = || Arc::clone(&queue.places).try_acquire_owned().ok();
+        let place = take().or_else(|| {
+            // Those who gave up while they waited take no place.
+            queue.jobs.lock().0.retain(|job| !job.is_abandoned());
+            take()
+        });
+        place.map(Place).ok_or_else(|| {
+            AuthError::too_many(
+                Code::OverRequestRateLimit,
+                "Too many sign-ins at this moment; try again",
+                1,
+            )
+        })
+    }
+
+    /// Hashes a new password.
+    ///
+    /// # Errors
+    /// As [`Self::reserve`].
     pub(crate) async fn hash(&self, password: &str) -> Result<Hash> {
+        let place = self.reserve()?;
         let (done, outcome) = oneshot::channel();
-        self.submit(Job::Hash {
-            password: password.to_owned(),
-            done,
-        })?;
+        self.submit(place, password, Work::Hash(done));
         outcome
             .await
             .ok()
@@ -96,16 +131,15 @@ impl HashPool {
     }
 
     /// Whether the password fits. Without a hash the same work is done for nothing.
-    ///
-    /// # Errors
-    /// 429 `over_request_rate_limit` when too many wait already.
-    pub(crate) async fn verify(&self, hash: Option<&Hash>, password: &str) -> Result<bool> {
+    pub(crate) async fn verify(
+        &self,
+        place: Place,
+        hash: Option<&Hash>,
+        password: &str,
+    ) -> Result<bool> {
         let (done, outcome) = oneshot::channel();
-        self.submit(Job::Verify {
-            hash: hash.cloned().unwrap_or_else(decoy),
-            password: password.to_owned(),
-            done,
-        })?;
+        let expected = hash.cloned().unwrap_or_else(decoy);
+        self.submit(place, password, Work::Verify(expected, done));
         let fits = outcome
             .await
             .map_err(|_| AuthError::internal("Error comparing the password", "a thread ended"))?;
@@ -117,31 +151,14 @@ impl HashPool {
         self.0.0.computed.load(Ordering::Relaxed)
     }
 
-    fn submit(&self, job: Job) -> Result<()> {
+    fn submit(&self, place: Place, password: &str, work: Work) {
         let queue = &self.0.0;
-        let mut jobs = queue.jobs.lock();
-        // Those who gave up while they waited take no place.
-        if jobs.0.len() >= queue.limit {
-            jobs.0.retain(|job| !is_abandoned(job));
-        }
-        if jobs.0.len() >= queue.limit {
-            return Err(AuthError::too_many(
-                Code::OverRequestRateLimit,
-                "Too many sign-ins at this moment; try again",
-                1,
-            ));
-        }
-        jobs.0.push_back(job);
-        drop(jobs);
+        queue.jobs.lock().0.push_back(Job {
+            work,
+            password: password.to_owned(),
+            _place: place,
+        });
         queue.arrived.notify_one();
-        Ok(())
-    }
-}
-
-fn is_abandoned(job: &Job) -> bool {
-    match job {
-        Job::Hash { done, .. } => done.is_closed(),
-        Job::Verify { done, .. } => done.is_closed(),
     }
 }
 
@@ -159,20 +176,16 @@ fn work(queue: &Queue) {
                 queue.arrived.wait(&mut jobs);
             }
         };
-        if is_abandoned(&job) {
+        if job.is_abandoned() {
             continue;
         }
         queue.computed.fetch_add(1, Ordering::Relaxed);
-        match job {
-            Job::Hash { password, done } => {
-                let _ = done.send(Hash::new(&password));
+        match job.work {
+            Work::Hash(done) => {
+                let _ = done.send(Hash::new(&job.password));
             }
-            Job::Verify {
-                hash,
-                password,
-                done,
-            } => {
-                let _ = done.send(hash.verify(&password));
+            Work::Verify(hash, done) => {
+                let _ = done.send(hash.verify(&job.password));
             }
         }
     }
@@ -195,15 +208,19 @@ mod tests {
     use std::sync::Arc;
 
     use super::HashPool;
-    use crate::password::Hash;
+    use crate::{error::Result, password::Hash};
+
+    async fn verify(pool: &HashPool, hash: Option<&Hash>, password: &str) -> Result<bool> {
+        pool.verify(pool.reserve()?, hash, password).await
+    }
 
     #[tokio::test]
     async fn an_unknown_user_costs_the_same_work() {
         let pool = HashPool::start(1).unwrap();
         let hash = Hash::parse(&bcrypt::hash("secret", 4).unwrap()).unwrap();
-        assert!(pool.verify(Some(&hash), "secret").await.unwrap());
+        assert!(verify(&pool, Some(&hash), "secret").await.unwrap());
         assert_eq!(pool.computed(), 1);
-        assert!(!pool.verify(None, "secret").await.unwrap());
+        assert!(!verify(&pool, None, "secret").await.unwrap());
         assert_eq!(pool.computed(), 2);
     }
 
@@ -213,7 +230,7 @@ mod tests {
         let many: Vec<_> = (0..200)
             .map(|_| {
                 let pool = Arc::clone(&pool);
-                bunbun_core::task::spawn("test", async move { pool.verify(None, "x").await })
+                bunbun_core::task::spawn("test", async move { verify(&pool, None, "x").await })
             })
             .collect();
         let mut refused = 0;
@@ -224,18 +241,18 @@ mod tests {
             }
         }
         assert!(refused >= 200 - 33, "{refused}");
-        assert!(pool.verify(None, "x").await.is_ok());
+        assert!(verify(&pool, None, "x").await.is_ok());
     }
 
     #[tokio::test]
     async fn whoever_gave_up_costs_nothing() {
         let pool = HashPool::start(1).unwrap();
         for _ in 0..20 {
-            drop(futures_util::FutureExt::now_or_never(
-                pool.verify(None, "x"),
-            ));
+            drop(futures_util::FutureExt::now_or_never(verify(
+                &pool, None, "x",
+            )));
         }
-        assert!(pool.verify(None, "x").await.is_ok());
+        assert!(verify(&pool, None, "x").await.is_ok());
         assert!(pool.computed() <= 2, "{}", pool.computed());
     }
 }

@@ -153,11 +153,15 @@ async fn new_password(
         }
     }
     let known = user.encrypted_password.as_deref().and_then(Hash::parse);
-    if known.is_some() && service.passwords.verify(known.as_ref(), password).await? {
-        return Err(AuthError::unprocessable(
-            Code::SamePassword,
-            "New password should be different from the old password.",
-        ));
+    if known.is_some() {
+        let place = service.passwords.reserve()?;
+        let is_same = service.passwords.verify(place, known.as_ref(), password);
+        if is_same.await? {
+            return Err(AuthError::unprocessable(
+                Code::SamePassword,
+                "New password should be different from the old password.",
+            ));
+        }
     }
     service.passwords.hash(password).await
 }

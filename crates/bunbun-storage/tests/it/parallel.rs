@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bunbun_core::task;
+use bunbun_postgres::tokio_postgres::Client;
 
 use crate::support::Storage;
 
@@ -152,4 +153,67 @@ async fn moves_in_circles_lose_nothing() {
             .text(),
         "hello"
     );
+}
+
+/// Waits until somebody waits for an advisory lock.
+async fn somebody_waits(client: &Client) {
+    let sql = "select exists (select from pg_locks where locktype = 'advisory' and not granted
+               and database = (select oid from pg_database where datname = current_database()))";
+    let limit = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
+    while !client.query_one(sql, &[]).await.unwrap().get::<_, bool>(0) {
+        assert!(tokio::time::Instant::now() < limit, "nobody waits");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_writes_a_name_takes_turns() {
+    let Some(storage) = Storage::start().await else {
+        return;
+    };
+    storage.bucket("b").await;
+    let storage = Arc::new(storage);
+    let client = storage.database.superuser().await;
+    client
+        .batch_execute("begin; select pg_advisory_xact_lock(hashtextextended('b/x', 7238))")
+        .await
+        .unwrap();
+    let uploader = Arc::clone(&storage);
+    let uploading = task::spawn("upload", async move { uploader.put("b/x", "x").await });
+    somebody_waits(&client).await;
+    assert!(!uploading.is_finished());
+    client.batch_execute("commit").await.unwrap();
+    uploading.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_object_that_is_replaced_between_its_row_and_its_bytes_is_read_anew() {
+    let Some(storage) = Storage::start().await else {
+        return;
+    };
+    storage.bucket("b").await;
+    storage.put("b/x", "old").await;
+    // The reader's statement has its snapshot and then waits.
+    storage
+        .sql(
+            "create function public.wait_here() returns boolean language plpgsql volatile as $$
+               begin perform pg_advisory_xact_lock_shared(4242); return true; end $$;
+             create policy slow on storage.objects for select to authenticated using (public.wait_here())",
+        )
+        .await;
+    let storage = Arc::new(storage);
+    let client = storage.database.superuser().await;
+    client
+        .batch_execute("begin; select pg_advisory_xact_lock(4242)")
+        .await
+        .unwrap();
+    let reader = Arc::clone(&storage);
+    let reading = task::spawn("read", async move {
+        let token = crate::support::user(crate::support::USER_A);
+        reader.get("/object/b/x").token(&token).send().await
+    });
+    somebody_waits(&client).await;
+    storage.put("b/x", "new").await;
+    client.batch_execute("commit").await.unwrap();
+    assert_eq!(reading.await.unwrap().ok().text(), "new");
 }

@@ -1,18 +1,19 @@
 //! `POST /api/db/query`: any statement of the project's owner.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
-    extract::State,
+    extract::{FromRequestParts, State},
     response::{IntoResponse as _, Response},
 };
 use bunbun_databases::postgres::query::{self, Parameter, RowFormat};
 use bunbun_http::{ApiError, access::ServiceRole, extract::Json};
 use garde::Validate;
 use http::{
-    HeaderMap,
+    HeaderMap, HeaderValue,
     header::{ACCEPT, CONTENT_TYPE},
+    request::Parts,
 };
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -129,15 +130,18 @@ pub struct Field {
 pub(crate) async fn run_query(
     State(state): State<Arc<ApiState>>,
     ServiceRole(context): ServiceRole,
-    headers: HeaderMap,
+    Wanted(format): Wanted,
     Json(body): Json<RunQuery>,
 ) -> Result<Response, ApiError> {
     let pool = state.parts.databases.pool(&context.project.reference)?;
     let request = body.into_request(state.parts.database_limits);
-    match wanted(&headers) {
+    match format {
         None => {
             let answer = query::run(&pool, &request).await?;
-            Ok(([(CONTENT_TYPE, "application/json")], answer.body).into_response())
+            let mut response = Response::new(Body::from(answer.body));
+            let json = HeaderValue::from_static("application/json");
+            response.headers_mut().insert(CONTENT_TYPE, json);
+            Ok(response)
         }
         Some(format) => {
             let rows = query::stream(&pool, request, format).await?;
@@ -157,7 +161,18 @@ const fn media_type(format: RowFormat) -> &'static str {
     }
 }
 
-/// The form that `Accept` prefers; `None` is the buffered one, also where nothing fits.
+/// The form that `Accept` prefers; `None` is the buffered one, also where nothing fits. An extractor,
+/// because axum's own for headers copies all of them.
+pub(crate) struct Wanted(Option<RowFormat>);
+
+impl<S: Sync> FromRequestParts<S> for Wanted {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(wanted(&parts.headers)))
+    }
+}
+
 fn wanted(headers: &HeaderMap) -> Option<RowFormat> {
     let mut best: (f32, Option<RowFormat>) = (0.0, None);
     for value in headers.get_all(ACCEPT) {

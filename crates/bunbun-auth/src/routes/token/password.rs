@@ -54,6 +54,7 @@ pub(super) async fn grant(
     if email.len() > 255 {
         return Err(AuthError::invalid_credentials());
     }
+    let place = service.passwords.reserve()?;
     let database = service.database(origin.project()).await?;
     let found = {
         let client = database.client().await?;
@@ -64,7 +65,10 @@ pub(super) async fn grant(
         .as_ref()
         .and_then(|user| user.encrypted_password.as_deref())
         .and_then(Hash::parse);
-    let fits = service.passwords.verify(hash.as_ref(), password).await?;
+    let fits = service
+        .passwords
+        .verify(place, hash.as_ref(), password)
+        .await?;
     let Some(user) = found.filter(|_| fits) else {
         return Err(AuthError::invalid_credentials());
     };
