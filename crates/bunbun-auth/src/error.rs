@@ -71,6 +71,7 @@ codes! {
     MfaWebAuthnEnrollNotEnabled = "mfa_webauthn_enroll_not_enabled",
     NoAuthorization = "no_authorization",
     NotAdmin = "not_admin",
+    OtpDisabled = "otp_disabled",
     OtpExpired = "otp_expired",
     OverEmailSendRateLimit = "over_email_send_rate_limit",
     OverRequestRateLimit = "over_request_rate_limit",

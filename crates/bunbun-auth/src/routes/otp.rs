@@ -36,8 +36,8 @@ pub(super) struct OtpRequest {
     code_challenge_method: Option<String>,
 }
 
-/// Sends a code. An address without an account gets one, unless the request says otherwise; the
-/// answer tells nothing of it.
+/// Sends a code. An address without an account gets one; where the request wants none made, that is
+/// an error, as with the original: whoever asks so asks whether there is an account.
 pub(super) async fn create_otp(
     State(service): State<AuthService>,
     origin: Origin,
@@ -132,6 +132,13 @@ async fn prepare(
                 confirmation(service, &transaction, origin, &user, wanted).await?
             }
         }
+        None if !wanted.may_create => {
+            return Err(AuthError::unprocessable(
+                Code::OtpDisabled,
+                "Signups not allowed for otp",
+            ));
+        }
+        // Nobody asked for an account, and the answer tells of none.
         None => None,
     };
     transaction.commit().await?;
