@@ -253,6 +253,15 @@ impl AuthError {
         self.0.oauth.is_some()
     }
 
+    /// What happened, for the log.
+    pub(crate) fn reason(&self) -> String {
+        let cause = self.0.cause.as_deref();
+        cause.map_or_else(
+            || self.0.message.clone().into_owned(),
+            |cause| bunbun_core::error::chain(cause),
+        )
+    }
+
     /// Logs the cause once.
     pub(crate) fn log(&self, request_id: &RequestId) {
         let cause = self
