@@ -168,7 +168,7 @@ fn shared_responses() -> [(&'static str, Response); 11] {
 }
 
 /// The same for what the services behind the slots refuse.
-fn service_responses() -> [(&'static str, Response); 6] {
+fn service_responses() -> [(&'static str, Response); 7] {
     let retry = "Seconds after which to try again";
     [
         (
@@ -198,6 +198,10 @@ fn service_responses() -> [(&'static str, Response); 6] {
                 &[Code::MediaTypeNotAllowed],
             )
             .build(),
+        ),
+        (
+            "StorageFull",
+            refusal("There is no space left for the file", &[Code::StorageFull]).build(),
         ),
         (
             "Conditional",
@@ -297,7 +301,7 @@ refusals! {
         "416" => "Conditional",
     }
     /// What an operation that writes a file may answer.
-    MediaRefusals { "415" => "MediaTypeNotAllowed" }
+    MediaRefusals { "415" => "MediaTypeNotAllowed", "507" => "StorageFull" }
     /// What an operation that needs a service behind a slot may answer.
     ServiceRefusals {
         "502" => "Upstream",
