@@ -12,7 +12,6 @@ use bunbun_postgres::{Encryption, Target};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use tokio_postgres::config::{Config, TargetSessionAttrs};
-use uuid::Uuid;
 
 use super::{
     activity::{self, End},
@@ -23,8 +22,7 @@ use super::{
     origin::{Checked, Origin, Resolve},
     pool::{Pool, PoolConfig},
     query::{Answer, Request, RowFormat, RowStream},
-    rows::{self, Insert, ListRows, Row, Rows, Shapes, TableName, Values},
-    running::Running,
+    rows::{self, Insert, ListRows, Row, Rows, TableName, Values},
     stats::{self, Stats},
 };
 use crate::{
@@ -38,9 +36,6 @@ use crate::{
 /// One PostgreSQL database of a project.
 pub struct Postgres {
     pool: Pool,
-    identity: String,
-    shapes: Shapes,
-    running: Running,
 }
 
 impl std::fmt::Debug for Postgres {
@@ -54,20 +49,8 @@ impl std::fmt::Debug for Postgres {
 impl Postgres {
     /// Around a pool that is there already: the project's own database.
     #[must_use]
-    pub fn new(pool: Pool) -> Self {
-        Self {
-            pool,
-            identity: Uuid::new_v4().to_string(),
-            shapes: Shapes::default(),
-            running: Running::default(),
-        }
-    }
-
-    /// Tells what is cached of this database from what is cached of others, and of the same one
-    /// before its connection was changed.
-    #[must_use]
-    pub fn identity(&self) -> &str {
-        &self.identity
+    pub const fn new(pool: Pool) -> Self {
+        Self { pool }
     }
 
     /// The connections.
@@ -82,7 +65,7 @@ impl Postgres {
     /// `QUERY_INVALID`, `QUERY_CANCELLED`, `QUERY_EXISTS`, `TIMEOUT`, and what keeps us from the
     /// database.
     pub async fn run(&self, id: &str, request: &Request) -> Result<Answer, Error> {
-        let answer = self.running.run(id, &self.pool, request).await;
+        let answer = self.pool.running().run(id, &self.pool, request).await;
         self.forget_after(request);
         Ok(answer?)
     }
@@ -98,7 +81,11 @@ impl Postgres {
         format: RowFormat,
     ) -> Result<RowStream, Error> {
         self.forget_after(&request);
-        Ok(self.running.stream(id, &self.pool, request, format).await?)
+        Ok(self
+            .pool
+            .running()
+            .stream(id, &self.pool, request, format)
+            .await?)
     }
 
     /// Whether a statement of this text may change what the catalogue says.
@@ -109,7 +96,7 @@ impl Postgres {
 
     fn forget_after(&self, request: &Request) {
         if self.may_change_catalogue(request) {
-            self.shapes.forget();
+            self.pool.shapes().forget();
         }
     }
 
@@ -118,7 +105,7 @@ impl Postgres {
     /// # Errors
     /// `QUERY_NOT_FOUND`.
     pub fn cancel(&self, id: &str) -> Result<(), Error> {
-        Ok(self.running.cancel(id)?)
+        Ok(self.pool.running().cancel(id)?)
     }
 
     /// A page of a list of the catalogue.
@@ -134,7 +121,7 @@ impl Postgres {
     /// # Errors
     /// `TABLE_NOT_FOUND`, `INVALID_REQUEST`, `QUERY_INVALID`, `TIMEOUT`.
     pub async fn list_rows(&self, request: &ListRows) -> Result<Rows, Error> {
-        Ok(rows::list(&self.pool, &self.shapes, request).await?)
+        Ok(rows::list(&self.pool, request).await?)
     }
 
     /// All rows that fit, as they come.
@@ -146,7 +133,7 @@ impl Postgres {
         request: &ListRows,
         format: RowFormat,
     ) -> Result<RowStream, Error> {
-        Ok(rows::stream(&self.pool, &self.shapes, request, format).await?)
+        Ok(rows::stream(&self.pool, request, format).await?)
     }
 
     /// The row with a key.
@@ -154,7 +141,7 @@ impl Postgres {
     /// # Errors
     /// `ROW_NOT_FOUND`, and as [`Self::list_rows`].
     pub async fn row(&self, table: &TableName, key: &str, limit: Duration) -> Result<Row, Error> {
-        Ok(rows::get(&self.pool, &self.shapes, table, key, limit).await?)
+        Ok(rows::get(&self.pool, table, key, limit).await?)
     }
 
     /// Inserts rows, all or none.
@@ -162,7 +149,7 @@ impl Postgres {
     /// # Errors
     /// `ROW_EXISTS`, and as [`Self::list_rows`].
     pub async fn insert_rows(&self, request: &Insert) -> Result<Vec<Row>, Error> {
-        Ok(rows::insert(&self.pool, &self.shapes, request).await?)
+        Ok(rows::insert(&self.pool, request).await?)
     }
 
     /// Changes the row with a key, where it has one of the versions if any are given.
@@ -177,8 +164,7 @@ impl Postgres {
         limit: Duration,
     ) -> Result<Row, Error> {
         let (table, key) = of;
-        let (pool, shapes) = (&self.pool, &self.shapes);
-        Ok(rows::update(pool, shapes, table, key, values, versions, limit).await?)
+        Ok(rows::update(&self.pool, table, key, values, versions, limit).await?)
     }
 
     /// Deletes the row with a key, where it has one of the versions if any are given.
@@ -192,7 +178,7 @@ impl Postgres {
         limit: Duration,
     ) -> Result<Row, Error> {
         let (table, key) = of;
-        Ok(rows::delete(&self.pool, &self.shapes, table, key, versions, limit).await?)
+        Ok(rows::delete(&self.pool, table, key, versions, limit).await?)
     }
 
     /// How a statement would run, or did.
@@ -236,7 +222,7 @@ impl Postgres {
         request: MigrationRequest,
     ) -> Result<MigrationOutcome, migrate::Error> {
         let outcome = migrate::apply(&self.pool, request).await;
-        self.shapes.forget();
+        self.pool.shapes().forget();
         outcome
     }
 }

@@ -32,6 +32,8 @@ use super::{
     error::Error,
     origin::{Dialer, Origin},
     query::{Lease, Texts},
+    rows::Shapes,
+    running::Running,
     wire::Connection,
 };
 
@@ -99,6 +101,10 @@ struct Inner {
     queries: Mutex<Vec<Box<Connection>>>,
     /// What is known of the texts that were run lately.
     texts: Texts,
+    /// What is known of the tables whose rows were asked for lately.
+    shapes: Shapes,
+    /// Statements that can be cancelled by their ids.
+    running: Running,
     /// Query connections that are open, at rest or not.
     open_queries: AtomicUsize,
     origin: Arc<Origin>,
@@ -148,6 +154,8 @@ impl Pool {
             waiting: AtomicUsize::new(0),
             queries: Mutex::new(Vec::new()),
             texts: Texts::default(),
+            shapes: Shapes::default(),
+            running: Running::default(),
             open_queries: AtomicUsize::new(0),
             origin,
             config: PoolConfig {
@@ -227,6 +235,16 @@ impl Pool {
     /// What is known of SQL texts.
     pub(crate) fn texts(&self) -> &Texts {
         &self.0.texts
+    }
+
+    /// What is known of tables.
+    pub(crate) fn shapes(&self) -> &Shapes {
+        &self.0.shapes
+    }
+
+    /// Statements that can be cancelled by their ids.
+    pub(crate) fn running(&self) -> &Running {
+        &self.0.running
     }
 
     /// Takes back a connection that is clean.

@@ -20,7 +20,8 @@ pub use filter::Filter;
 pub use order::{Nulls, Order};
 pub use read::{Count, ListRows, Rows, get, list, stream};
 pub use row::Row;
-pub use shape::{Shape, Shapes, TableName};
+pub(crate) use shape::Shapes;
+pub use shape::TableName;
 pub use write::{Insert, OnConflict, Values, delete, insert, update};
 
 /// Most rows of one page, and of one insert.

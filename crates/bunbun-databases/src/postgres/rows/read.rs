@@ -18,7 +18,7 @@ use super::{
     key,
     order::{Order, Sort},
     row::{Row, Selection},
-    shape::{Shape, Shapes, TableName},
+    shape::{Shape, TableName},
     statement::{Place, ROW, Statement, in_terms_of_request},
 };
 
@@ -71,8 +71,8 @@ pub struct Rows {
 /// # Errors
 /// [`Error::TableNotFound`], [`Error::Invalid`] with the place of the fault, and as
 /// [`query::run`].
-pub async fn list(pool: &Pool, shapes: &Shapes, request: &ListRows) -> Result<Rows, Error> {
-    with_shape(pool, shapes, &request.table, move |shape| {
+pub async fn list(pool: &Pool, request: &ListRows) -> Result<Rows, Error> {
+    with_shape(pool, &request.table, move |shape| {
         Box::pin(async move {
             let mut page = page(pool, &shape, request).await?;
             page.count = count(pool, &shape, request).await?;
@@ -85,10 +85,10 @@ pub async fn list(pool: &Pool, shapes: &Shapes, request: &ListRows) -> Result<Ro
 /// Runs work that needs the shape of a table, once more where the shape was one of yesterday.
 pub(super) async fn with_shape<'a, T>(
     pool: &Pool,
-    shapes: &Shapes,
     table: &TableName,
     work: impl Fn(Arc<Shape>) -> BoxFuture<'a, Result<T, Error>>,
 ) -> Result<T, Error> {
+    let shapes = pool.shapes();
     let (shape, was_kept) = shapes.of(pool, table).await?;
     match work(shape).await {
         Err(error) if was_kept && may_be_stale(&error) => {
@@ -198,11 +198,10 @@ fn write_from(
 /// As [`list`].
 pub async fn stream(
     pool: &Pool,
-    shapes: &Shapes,
     request: &ListRows,
     format: RowFormat,
 ) -> Result<RowStream, Error> {
-    with_shape(pool, shapes, &request.table, move |shape| {
+    with_shape(pool, &request.table, move |shape| {
         Box::pin(async move {
             let selection = Selection::new(&shape, request.columns.as_deref(), &[])?;
             let sort = Sort::new(&shape, &request.order)?;
@@ -257,12 +256,11 @@ async fn count(pool: &Pool, shape: &Shape, request: &ListRows) -> Result<Option<
 /// [`Error::RowNotFound`], and as [`list`].
 pub async fn get(
     pool: &Pool,
-    shapes: &Shapes,
     table: &TableName,
     key: &str,
     timeout: Duration,
 ) -> Result<Row, Error> {
-    with_shape(pool, shapes, table, move |shape| {
+    with_shape(pool, table, move |shape| {
         Box::pin(async move {
             find(pool, &shape, table, key, timeout)
                 .await?

@@ -57,7 +57,7 @@ pub(super) struct Column {
 
 /// A table as far as its rows are concerned.
 #[derive(Debug, Deserialize)]
-pub struct Shape {
+pub(super) struct Shape {
     pub(super) kind: Kind,
     pub(super) columns: Vec<Column>,
     /// Names of the key's columns, in its order; empty without a key.
@@ -130,7 +130,7 @@ impl Shape {
 
 /// The shapes of one database's tables that were asked for lately.
 #[derive(Debug, Default)]
-pub struct Shapes(Mutex<HashMap<TableName, (Instant, Arc<Shape>)>>);
+pub(crate) struct Shapes(Mutex<HashMap<TableName, (Instant, Arc<Shape>)>>);
 
 impl Shapes {
     /// The shape of a table, and whether it is one that was kept.
@@ -155,7 +155,7 @@ impl Shapes {
     }
 
     /// Forgets all: a statement of a caller may have changed any table.
-    pub fn forget(&self) {
+    pub(crate) fn forget(&self) {
         self.0.lock().clear();
     }
 }

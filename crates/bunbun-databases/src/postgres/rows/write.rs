@@ -16,7 +16,7 @@ use super::{
     MOST_ROWS, key,
     read::{find, with_shape},
     row::{Row, Selection},
-    shape::{Kind, Shape, Shapes, TableName},
+    shape::{Kind, Shape, TableName},
     statement::{Place, ROW, Statement, in_terms_of_request, no_column, refused},
 };
 
@@ -55,8 +55,8 @@ pub struct Insert {
 ///
 /// # Errors
 /// As [`super::list`]; PostgreSQL's own refusals are [`Error::Sql`].
-pub async fn insert(pool: &Pool, shapes: &Shapes, request: &Insert) -> Result<Vec<Row>, Error> {
-    with_shape(pool, shapes, &request.table, move |shape| {
+pub async fn insert(pool: &Pool, request: &Insert) -> Result<Vec<Row>, Error> {
+    with_shape(pool, &request.table, move |shape| {
         Box::pin(async move {
             check_changeable(&shape, &request.table)?;
             let columns = columns_of(&shape, &request.rows)?;
@@ -174,14 +174,13 @@ fn write_on_conflict(
 /// [`Error::NotAllowed`] where the table has no key, or a policy or trigger keeps the row as it is.
 pub async fn update(
     pool: &Pool,
-    shapes: &Shapes,
     table: &TableName,
     key: &str,
     values: &Values,
     versions: Option<&[String]>,
     timeout: Duration,
 ) -> Result<Row, Error> {
-    with_shape(pool, shapes, table, move |shape| {
+    with_shape(pool, table, move |shape| {
         Box::pin(async move {
             check_changeable(&shape, table)?;
             if values.is_empty() {
@@ -223,13 +222,12 @@ pub async fn update(
 /// As [`update`].
 pub async fn delete(
     pool: &Pool,
-    shapes: &Shapes,
     table: &TableName,
     key: &str,
     versions: Option<&[String]>,
     timeout: Duration,
 ) -> Result<Row, Error> {
-    with_shape(pool, shapes, table, move |shape| {
+    with_shape(pool, table, move |shape| {
         Box::pin(async move {
             check_changeable(&shape, table)?;
             let mut statement = Statement::new("delete from ");

@@ -63,8 +63,7 @@ async fn names_of_every_kind_are_only_names() {
             on_conflict: OnConflict::Update,
             timeout: super::LIMIT,
         };
-        let rows =
-            bunbun_databases::postgres::rows::insert(&tables.pool, &tables.shapes, &insert).await;
+        let rows = bunbun_databases::postgres::rows::insert(&tables.pool, &insert).await;
         assert_eq!(
             rows.unwrap_or_else(|error| panic!("{text}: {error:?}"))
                 .len(),

@@ -9,9 +9,7 @@ use std::time::Duration;
 use bunbun_databases::postgres::{
     Error,
     pool::Pool,
-    rows::{
-        Count, Filter, Insert, ListRows, OnConflict, Order, Row, Rows, Shapes, TableName, Values,
-    },
+    rows::{Count, Filter, Insert, ListRows, OnConflict, Order, Row, Rows, TableName, Values},
 };
 use bunbun_test::TestDb;
 use serde_json::Value;
@@ -22,7 +20,6 @@ const LIMIT: Duration = Duration::from_secs(20);
 struct Tables {
     database: TestDb,
     pool: Pool,
-    shapes: Shapes,
 }
 
 impl Tables {
@@ -32,20 +29,16 @@ impl Tables {
         let client = pool.get().await.expect("a connection");
         client.batch_execute(schema).await.expect("it is good");
         drop(client);
-        Some(Self {
-            database,
-            pool,
-            shapes: Shapes::default(),
-        })
+        Some(Self { database, pool })
     }
 
     async fn list(&self, request: &ListRows) -> Result<Rows, Error> {
-        bunbun_databases::postgres::rows::list(&self.pool, &self.shapes, request).await
+        bunbun_databases::postgres::rows::list(&self.pool, request).await
     }
 
     async fn get(&self, table: &str, key: &str) -> Result<Row, Error> {
         let table = public(table);
-        bunbun_databases::postgres::rows::get(&self.pool, &self.shapes, &table, key, LIMIT).await
+        bunbun_databases::postgres::rows::get(&self.pool, &table, key, LIMIT).await
     }
 
     async fn insert(
@@ -64,7 +57,7 @@ impl Tables {
             on_conflict,
             timeout: LIMIT,
         };
-        bunbun_databases::postgres::rows::insert(&self.pool, &self.shapes, &request).await
+        bunbun_databases::postgres::rows::insert(&self.pool, &request).await
     }
 
     async fn update(
@@ -78,7 +71,6 @@ impl Tables {
         let table = public(table);
         bunbun_databases::postgres::rows::update(
             &self.pool,
-            &self.shapes,
             &table,
             key,
             &values(new),
@@ -93,7 +85,6 @@ impl Tables {
         let table = public(table);
         bunbun_databases::postgres::rows::delete(
             &self.pool,
-            &self.shapes,
             &table,
             key,
             versions.as_deref(),

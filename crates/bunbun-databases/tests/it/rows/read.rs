@@ -320,7 +320,7 @@ async fn all_rows_are_streamed() {
         ..filtered("t", &filter)
     };
     for (format, lines) in [(RowFormat::Ndjson, 19_995), (RowFormat::Csv, 19_996)] {
-        let mut stream = rows::stream(&tables.pool, &tables.shapes, &request, format)
+        let mut stream = rows::stream(&tables.pool, &request, format)
             .await
             .expect("rows");
         let mut text = Vec::new();
@@ -364,15 +364,9 @@ async fn a_table_that_changed_is_looked_at_again() {
     ask(&tables.pool, "drop table t").await;
     let error = tables.list(&all("t")).await.expect_err("gone");
     assert_eq!(error.code(), Code::TableNotFound);
-    let error = rows::get(
-        &tables.pool,
-        &tables.shapes,
-        &public("nope"),
-        "1",
-        super::LIMIT,
-    )
-    .await
-    .expect_err("never there");
+    let error = rows::get(&tables.pool, &public("nope"), "1", super::LIMIT)
+        .await
+        .expect_err("never there");
     assert_eq!(
         error.public_message().expect("one"),
         "No table 'public.nope'."

@@ -77,13 +77,19 @@ pub(crate) struct Which {
     connection: Option<String>,
 }
 
-/// The pool of one of the project's databases.
+/// The pool of one of the project's databases: of the stored connection that is named, of the
+/// primary one, or, where none is stored, of the project's own database.
 async fn connected<P: Permission>(
     state: &ApiState,
     access: &ProjectAccess<P>,
     identifier: Option<&str>,
 ) -> Result<Connected<Postgres>, ApiError> {
-    state.connections()?.database(access, identifier).await
+    let connections = state.connections()?;
+    if identifier.is_none() && !connections.has_primary::<Postgres, _>(access).await? {
+        let pool = connections.own_postgres(access)?;
+        return Ok(Connected::own(access, Arc::new(Postgres::new(pool))));
+    }
+    connections.database(access, identifier).await
 }
 
 /// A name for the audit log.
