@@ -87,8 +87,11 @@ fn the_master_key_is_changed_while_servers_run_and_a_wrong_one_is_refused() {
     let server = dev(folder.path(), &[]);
     let secrets = fs::read_to_string(server.text("secrets_file")).expect("readable");
     let secret = |name: &str| {
-        let lines = secrets.lines().filter_map(|line| line.split_once('='));
-        let found = lines.filter(|(own, _)| *own == name).last();
+        let mut lines = secrets
+            .lines()
+            .rev()
+            .filter_map(|line| line.split_once('='));
+        let found = lines.find(|(own, _)| *own == name);
         found.expect(name).1.trim_matches(['\'', '"']).to_owned()
     };
     let (url, platform) = (secret("DATABASE_URL"), secret("PLATFORM_DATABASE_URL"));
