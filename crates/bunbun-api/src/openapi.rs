@@ -33,6 +33,10 @@ use utoipa::{
         (name = "auth", description = "The project's users and their sessions"),
         (name = "storage", description = "Files in buckets"),
         (name = "backups", description = "Backups of the project's PostgreSQL"),
+        (name = "connections", description = "Stored connections to databases"),
+        (name = "redis", description = "Redis through a stored connection"),
+        (name = "mongodb", description = "MongoDB through a stored connection"),
+        (name = "postgres", description = "PostgreSQL through a stored connection"),
         (name = "gateway", description = "What the gateway does with requests"),
         (name = "health", description = "Whether BunBun and its services work"),
         (name = "dev", description = "What only `bunbun dev` has"),
@@ -316,8 +320,14 @@ refusals! {
     ThingRefusals { "404" => "NotFound" }
     /// What an operation that changes a thing may answer.
     ConflictRefusals { "409" => "Conflict" }
+    /// What an operation with `If-Match` may answer.
+    ConditionRefusals { "412" => "Conditional" }
     /// What an operation that needs another service may answer.
     UpstreamRefusals { "502" => "Upstream" }
     /// What an operation that needs PostgreSQL may answer.
     DatabaseRefusals { "503" => "Unavailable", "504" => "Timeout" }
+    /// What an operation on a stored connection may answer.
+    ConnectionRefusals { "502" => "Upstream", "503" => "Unavailable", "504" => "Timeout" }
+    /// What a change that says what it is based on may answer.
+    VersionRefusals { "412" => "Conditional" }
 }

@@ -89,6 +89,8 @@ pub(crate) struct DevArguments {
 pub(crate) enum KeysCommand {
     /// Print a complete new set of secrets as lines of an environment file
     Generate,
+    /// Wrap stored data keys with the current master key instead of the previous one, while servers run
+    Rotate,
 }
 
 #[derive(Debug, Subcommand)]
