@@ -316,12 +316,12 @@ refusals! {
     ThingRefusals { "404" => "NotFound" }
     /// What an operation that changes a thing may answer.
     ConflictRefusals { "409" => "Conflict" }
+    /// What an operation with `If-Match` may answer.
+    ConditionRefusals { "412" => "Conditional" }
     /// What an operation that needs another service may answer.
     UpstreamRefusals { "502" => "Upstream" }
     /// What an operation that needs PostgreSQL may answer.
     DatabaseRefusals { "503" => "Unavailable", "504" => "Timeout" }
     /// What an operation on a stored connection may answer.
     ConnectionRefusals { "502" => "Upstream", "503" => "Unavailable", "504" => "Timeout" }
-    /// What a change that says what it is based on may answer.
-    VersionRefusals { "412" => "Conditional" }
 }

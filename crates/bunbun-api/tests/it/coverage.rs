@@ -71,8 +71,9 @@ impl Operation<'_> {
             .replace("{file}", "swagger-ui.css")
             .replace("{bucket}", "photos")
             .replace("{path}", "2026/cat.png")
-            .replace("{id}", id)
+            .replace("{database_type}", "redis")
             .replace("{ref}", "default")
+            .replace("{id}", id)
             .replace("{schema}", "public")
             .replace("{table}", "todos")
             .replace("{key}", "1")
@@ -274,6 +275,8 @@ fn every_operation_has_a_name_of_its_own_a_summary_and_a_known_tag() {
             "upload",
             "sign",
             "refresh",
+            "replace",
+            "test",
             "cancel",
             "explain",
             "terminate",

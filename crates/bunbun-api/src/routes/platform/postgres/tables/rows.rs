@@ -33,8 +33,8 @@ use super::super::{Which, connected, listing::hundred, named};
 use crate::{
     access::{ProjectAccess, Read, Write},
     openapi::{
-        BodyRefusals, ConflictRefusals, ConnectionRefusals, OwnerRefusals, ParameterRefusals,
-        ThingRefusals, VersionRefusals,
+        BodyRefusals, ConditionRefusals, ConflictRefusals, ConnectionRefusals, OwnerRefusals,
+        ParameterRefusals, ThingRefusals,
     },
     routes::db::query::{Wanted, media_type},
     state::ApiState,
@@ -368,7 +368,7 @@ pub(crate) async fn get_postgres_row(
             status = 200, description = "The row as it is now", body = PostgresRow,
             headers(("ETag" = String, description = "The row's version")),
         ),
-        BodyRefusals, ThingRefusals, ConflictRefusals, VersionRefusals, OwnerRefusals,
+        BodyRefusals, ThingRefusals, ConflictRefusals, ConditionRefusals, OwnerRefusals,
         ConnectionRefusals,
     ),
 )]
@@ -413,7 +413,7 @@ pub(crate) async fn update_postgres_row(
     security(("bearer" = []), ("apikey" = [])),
     responses(
         (status = 200, description = "The row as it was", body = PostgresRow),
-        ParameterRefusals, ThingRefusals, ConflictRefusals, VersionRefusals, OwnerRefusals,
+        ParameterRefusals, ThingRefusals, ConflictRefusals, ConditionRefusals, OwnerRefusals,
         ConnectionRefusals,
     ),
 )]
