@@ -1,0 +1,3 @@
+//! `/api/platform`: stored connections and what stands behind them.
+
+mod postgres;
