@@ -84,12 +84,7 @@ async fn connected<P: Permission>(
     access: &ProjectAccess<P>,
     identifier: Option<&str>,
 ) -> Result<Connected<Postgres>, ApiError> {
-    let connections = state.connections()?;
-    if identifier.is_none() && !connections.has_primary::<Postgres, _>(access).await? {
-        let pool = connections.own_postgres(access)?;
-        return Ok(Connected::own(access, Arc::new(Postgres::new(pool))));
-    }
-    connections.database(access, identifier).await
+    state.connections()?.postgres(access, identifier).await
 }
 
 /// A name for the audit log.
