@@ -110,7 +110,7 @@ async fn our_own_changes_are_seen_at_once_and_others_on_demand() {
         return;
     };
     let tables = async |fresh: bool| {
-        let call = stage.call(http::Method::GET, "tables");
+        let call = stage.call(http::Method::GET, "tables?schema=public");
         let call = if fresh {
             call.header("cache-control", "no-cache")
         } else {
