@@ -272,7 +272,9 @@ async fn a_server_that_is_stopped_in_mid_use_comes_back_by_itself() {
     let busy: Vec<_> = (0..2)
         .map(|_| {
             let postgres = Arc::clone(&postgres);
-            tokio::spawn(async move { ask(&postgres, "select pg_sleep(30)").await })
+            bunbun_core::task::spawn("test", async move {
+                ask(&postgres, "select pg_sleep(30)").await
+            })
         })
         .collect();
     while postgres.status().in_use < 2 {
