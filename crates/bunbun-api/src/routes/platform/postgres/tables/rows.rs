@@ -150,7 +150,8 @@ pub(crate) struct PostgresRows {
 #[serde(deny_unknown_fields)]
 pub struct PostgresRow {
     /// What stands for it in URLs, before percent-encoding: the text of its key, or a JSON list
-    /// where the key has several columns. Null where the table has no key.
+    /// where the key has several columns or begins with `[` or `~`; `~` and that list in base64url
+    /// where no path may hold it. Null where the table has no key.
     #[schema(required = true)]
     pub key: Option<String>,
     /// Its version, for `If-Match`. Null where rows have none (views), and of rows just inserted
@@ -321,7 +322,7 @@ pub(crate) async fn create_postgres_rows(
         ("ref" = String, Path, description = "The project"),
         ("schema" = String, Path, description = "The schema"),
         ("table" = String, Path, description = "The table"),
-        ("key" = String, Path, description = "The row's key: a value's text, or a JSON list for several columns and for a text that begins with `[`"),
+        ("key" = String, Path, description = "The row's `key` as its list has it: a value's text, or a JSON list for several columns and for a text that begins with `[` or `~`"),
         Which,
     ),
     security(("bearer" = []), ("apikey" = [])),
