@@ -9,6 +9,7 @@ mod explain;
 mod migrate;
 mod pool;
 mod query;
+mod registry;
 mod rows;
 mod running;
 mod stats;
