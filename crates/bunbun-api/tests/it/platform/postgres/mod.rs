@@ -3,6 +3,7 @@
 mod activity;
 mod catalogue;
 mod connections;
+mod documentation;
 mod explain;
 mod migrate;
 mod query;
