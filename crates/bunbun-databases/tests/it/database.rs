@@ -122,9 +122,7 @@ async fn sessions(database: &TestDb) -> i64 {
 
 #[tokio::test]
 async fn hosts_that_are_not_allowed_are_refused_before_a_byte_is_sent() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-        .await
-        .expect("a port");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("an address").port();
     let none = Egress::new(&[]);
     for host in [
