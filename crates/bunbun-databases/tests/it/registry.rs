@@ -98,9 +98,13 @@ async fn a_connection_has_one_pool_however_many_come_at_once() {
             .await
             .expect("a pool")
     };
-    let pools = join_all((0..200).map(|_| one())).await;
+    let pools = join_all((0..1_000).map(|_| one())).await;
     assert!(pools.iter().all(|pool| Arc::ptr_eq(pool, &pools[0])));
     assert_eq!(asked.load(Ordering::SeqCst), 1, "secrets are opened once");
+    // A thousand callers, ten connections: all have their turn.
+    let answers = join_all(pools.iter().map(|pool| pool.ping())).await;
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    assert!(sessions(&database).await <= 10);
     assert!(registry.status(key.id).expect("open").size <= 10);
 }
 
