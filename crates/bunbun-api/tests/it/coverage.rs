@@ -72,8 +72,8 @@ impl Operation<'_> {
             .replace("{bucket}", "photos")
             .replace("{path}", "2026/cat.png")
             .replace("{database_type}", "redis")
-            .replace("{id}", id)
             .replace("{ref}", "default")
+            .replace("{id}", id)
             .replace("{schema}", "public")
             .replace("{table}", "todos")
             .replace("{key}", "1")
@@ -275,11 +275,11 @@ fn every_operation_has_a_name_of_its_own_a_summary_and_a_known_tag() {
             "upload",
             "sign",
             "refresh",
+            "replace",
+            "test",
             "cancel",
             "explain",
             "terminate",
-            "replace",
-            "test",
         ];
         assert!(
             verbs.contains(&verb),

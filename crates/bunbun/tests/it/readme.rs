@@ -67,6 +67,19 @@ fn the_examples_of_connections_do_what_they_say() {
     );
 }
 
+#[test]
+fn the_examples_of_postgresql_do_what_they_say() {
+    run(
+        &blocks(DATABASES, "PostgreSQL"),
+        &[
+            "\"hello\":\"world 2\"",
+            "\"already_applied\":false",
+            "\"title\":\"Feed the cat\",\"done\":true",
+            "\"Node Type\": \"ModifyTable\"",
+        ],
+    );
+}
+
 /// Runs commands beside a `bunbun dev`; their output has what is expected.
 fn run(blocks: &[&str], expected: &[&str]) {
     if Binaries::find().is_err() {

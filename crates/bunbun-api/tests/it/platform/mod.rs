@@ -1,6 +1,7 @@
 //! `/api/platform/…`
 
 pub(crate) mod connections;
+mod postgres;
 mod security;
 
 use std::{sync::Arc, time::Duration};
