@@ -6,6 +6,7 @@
 pub mod connection;
 mod error;
 pub mod postgres;
+pub mod redis;
 
 pub use connection::{
     Database, DatabaseType, Host, Limits, Options, PoolStatus, ServerInfo, Settings, TlsMode,
