@@ -59,6 +59,13 @@ pub(super) fn redirect(error: &RedisError) -> Option<Redirect> {
             .and_then(|address| address.rsplit_once(':'))
             .and_then(|(host, port)| Some(Redirect::Ask(host.to_owned(), port.parse().ok()?))),
         ErrorKind::Server(ServerErrorKind::ReadOnly) => Some(Redirect::Demoted),
+        // A transaction that was given up: one of its commands says why.
+        ErrorKind::Server(ServerErrorKind::ExecAbort) => error
+            .clone()
+            .into_server_errors()?
+            .iter()
+            .filter(|(_, error)| error.kind() != Some(ServerErrorKind::ExecAbort))
+            .find_map(|(_, error)| redirect(&error.clone().into())),
         _ => None,
     }
 }

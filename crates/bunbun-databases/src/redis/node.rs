@@ -20,6 +20,7 @@ use tokio::{
 use super::{
     connection::{Connection, Dialer, SignIn},
     error::{Fault, checked},
+    router::ask,
     stream::{Address, DialFailure},
 };
 use crate::{Error, PoolStatus};
@@ -175,6 +176,7 @@ impl Node {
             connection: Some(connection),
             unsettled: false,
             watching: false,
+            asking: false,
             node: Arc::clone(self),
             _permit: permit,
         })
@@ -248,6 +250,8 @@ pub(super) struct Own {
     unsettled: bool,
     /// Keys are watched: the next transaction depends on them.
     watching: bool,
+    /// The key's slot is on its way to this server: each command has to say that it knows.
+    asking: bool,
     node: Arc<Node>,
     _permit: OwnedSemaphorePermit,
 }
@@ -259,10 +263,23 @@ impl Own {
             .expect("it is taken in `drop` only")
     }
 
+    /// For a key whose slot is on its way to this server.
+    pub(super) const fn asking(mut self) -> Self {
+        self.asking = true;
+        self
+    }
+
     /// Sends one command. An error of the server is an `Err`.
     pub(super) async fn send(&mut self, command: &Cmd) -> Result<Value, Fault> {
         self.unsettled = true;
-        let result = self.connection().send(command).await;
+        let result = if self.asking {
+            let mut commands = Pipeline::with_capacity(1);
+            commands.add_command(command.clone());
+            let answers = ask(self.connection(), &commands).await;
+            answers.and_then(|mut answers| checked(answers.pop().unwrap_or_default()))
+        } else {
+            self.connection().send(command).await
+        };
         self.unsettled = false;
         result
     }
@@ -270,7 +287,11 @@ impl Own {
     /// Sends all commands at once. Errors of the server are in the answers.
     pub(super) async fn send_all(&mut self, commands: &Pipeline) -> Result<Vec<Value>, Fault> {
         self.unsettled = true;
-        let result = self.connection().send_all(commands).await;
+        let result = if self.asking {
+            ask(self.connection(), commands).await
+        } else {
+            self.connection().send_all(commands).await
+        };
         self.unsettled = false;
         result
     }

@@ -9,6 +9,7 @@ use std::{
 
 use parking_lot::{Mutex, RwLock};
 use redis::{Cmd, Pipeline, Value};
+use serde_json::json;
 
 use super::{
     config::Config,
@@ -21,7 +22,7 @@ use super::{
 use crate::{Error, Limits};
 
 /// How often one request follows a cluster that moves its slots.
-pub(super) const MAX_REDIRECTS: usize = 5;
+const MAX_ATTEMPTS: usize = 6;
 /// The map is not asked for more often, however many requests want a newer one.
 const REFRESH_PAUSE: Duration = Duration::from_millis(100);
 
@@ -289,7 +290,7 @@ impl Router {
         repeat: Repeat,
     ) -> Result<Vec<Value>, Error> {
         let mut broken = false;
-        for _ in 0..MAX_REDIRECTS {
+        for _ in 0..MAX_ATTEMPTS {
             let node = self.node_of(key)?;
             let sent = match node.lane().await {
                 Ok(lane) => lane.send_all(commands).await,
@@ -306,19 +307,17 @@ impl Router {
             match sent {
                 Ok(answers) => match answers.iter().find_map(redirected) {
                     None => return Ok(answers),
-                    Some(redirect) if commands.is_transaction() => {
-                        self.follow(&redirect).await?;
-                    }
                     Some(Redirect::Ask(host, port)) => {
                         return self.ask(host, port, commands).await;
                     }
                     Some(Redirect::Demoted) if self.mode == Mode::Standalone => return Ok(answers),
                     Some(redirect) => self.follow(&redirect).await?,
                 },
-                Err(Fault::Redis(error)) if redirect(&error).is_some() => {
-                    // A transaction whose commands were refused when they were queued.
-                    self.follow(&Redirect::Moved).await?;
-                }
+                Err(Fault::Redis(error)) if let Some(redirect) = redirect(&error) => match redirect
+                {
+                    Redirect::Ask(host, port) => return self.ask(host, port, commands).await,
+                    redirect => self.follow(&redirect).await?,
+                },
                 Err(Fault::Redis(error))
                     if repeat == Repeat::Safe && !broken && error.is_connection_dropped() =>
                 {
@@ -348,13 +347,7 @@ impl Router {
     async fn ask(&self, host: String, port: u16, commands: &Pipeline) -> Result<Vec<Value>, Error> {
         let address = Address { host, port };
         let connection = self.dialer.dial(&address, SignIn::Yes, None).await?;
-        let mut asking = Pipeline::with_capacity(2 * commands.len());
-        for command in commands.cmd_iter() {
-            asking.cmd("ASKING");
-            asking.add_command(command.clone());
-        }
-        let answers = connection.send_all(&asking).await?;
-        Ok(answers.into_iter().skip(1).step_by(2).collect())
+        Ok(ask(&connection, commands).await?)
     }
 
     /// A connection to the key's server for the caller alone.
@@ -369,24 +362,33 @@ impl Router {
         }
     }
 
-    /// What came of work on a connection of its own; `None` when it has to be done again, because
-    /// the key lives on another server now.
-    pub(super) async fn settled<T>(
-        &self,
-        own: Own,
-        result: Result<T, Fault>,
-    ) -> Result<Option<T>, Error> {
-        drop(own);
-        match result {
-            Err(Fault::Redis(error)) => match redirect(&error) {
-                Some(redirect) => {
-                    self.follow(&redirect).await?;
-                    Ok(None)
-                }
-                None => Err(Fault::Redis(error).into()),
-            },
-            other => Ok(Some(other?)),
+    /// Attempts at work that needs a connection of its own.
+    pub(super) fn attempts<'a>(&'a self, key: &'a [u8]) -> Attempts<'a> {
+        Attempts {
+            router: self,
+            key,
+            left: MAX_ATTEMPTS,
+            redirected: false,
+            ask: None,
         }
+    }
+
+    /// The server at an address, known or not.
+    fn node_at(&self, address: Address) -> Arc<Node> {
+        let layout = self.layout.read();
+        let known = layout.nodes.iter().find(|node| node.address == address);
+        known.map_or_else(
+            || {
+                let dialer = Arc::clone(&self.dialer);
+                Arc::new(Node::new(
+                    address.clone(),
+                    dialer,
+                    1,
+                    Arc::clone(&self.queue),
+                ))
+            },
+            Arc::clone,
+        )
     }
 
     pub(super) fn close(&self) {
@@ -394,6 +396,75 @@ impl Router {
             node.close();
         }
     }
+}
+
+/// Work that is done again when the key lives elsewhere, or when it changed meanwhile.
+pub(super) struct Attempts<'a> {
+    router: &'a Router,
+    key: &'a [u8],
+    left: usize,
+    redirected: bool,
+    /// Where the key is while its slot is on its way.
+    ask: Option<Address>,
+}
+
+impl Attempts<'_> {
+    /// The connection for the next attempt.
+    ///
+    /// # Errors
+    /// When there were enough attempts.
+    pub(super) async fn own(&mut self) -> Result<Own, Error> {
+        if self.left == 0 {
+            return Err(if self.redirected {
+                Error::connection_failed("the cluster redirects in a circle")
+            } else {
+                let reason = json!({ "reason": "The key keeps changing. Try again." });
+                Error::precondition_failed().details(reason)
+            });
+        }
+        self.left -= 1;
+        self.redirected = false;
+        match self.ask.take() {
+            None => self.router.own(self.key).await,
+            Some(address) => Ok(self.router.node_at(address).own().await?.asking()),
+        }
+    }
+
+    /// What came of an attempt; `None` when the work has to be done elsewhere.
+    pub(super) async fn settle<T>(
+        &mut self,
+        own: Own,
+        result: Result<T, Fault>,
+    ) -> Result<Option<T>, Error> {
+        drop(own);
+        let error = match result {
+            Err(Fault::Redis(error)) => error,
+            other => return Ok(Some(other?)),
+        };
+        match redirect(&error) {
+            None => return Err(Fault::Redis(error).into()),
+            Some(Redirect::Ask(host, port)) => self.ask = Some(Address { host, port }),
+            Some(redirect) => self.router.follow(&redirect).await?,
+        }
+        self.redirected = true;
+        Ok(None)
+    }
+}
+
+/// Sends commands about a slot that is only on its way to the server.
+pub(super) async fn ask(connection: &Connection, commands: &Pipeline) -> Result<Vec<Value>, Fault> {
+    if commands.is_transaction() {
+        // It holds until the end of the transaction.
+        connection.send(&redis::cmd("ASKING")).await?;
+        return connection.send_all(commands).await;
+    }
+    let mut asking = Pipeline::with_capacity(2 * commands.len());
+    for command in commands.cmd_iter() {
+        asking.cmd("ASKING");
+        asking.add_command(command.clone());
+    }
+    let answers = connection.send_all(&asking).await?;
+    Ok(answers.into_iter().skip(1).step_by(2).collect())
 }
 
 fn redirected(answer: &Value) -> Option<Redirect> {

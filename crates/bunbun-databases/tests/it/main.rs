@@ -1,9 +1,10 @@
-//! Integration tests on a real PostgreSQL; each test has a database of its own.
+//! Integration tests on real servers; each test has a database or a Redis of its own.
 
 mod cluster;
 mod dump;
 mod migrate;
 mod pool;
 mod query;
+mod redis;
 mod tables;
 mod tls;

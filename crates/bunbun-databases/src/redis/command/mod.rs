@@ -10,7 +10,6 @@ use super::{
     Redis,
     error::{checked, invalid},
     json, reply,
-    router::MAX_REDIRECTS,
     text::TextEncoding,
 };
 use crate::Error;
@@ -70,19 +69,19 @@ impl Redis {
         if matches!(name.as_str(), "FLUSHALL" | "FLUSHDB") && arguments.len() == 1 {
             command.arg("ASYNC");
         }
-        for _ in 0..MAX_REDIRECTS {
-            let mut own = self.router.own(&key).await?;
+        let mut attempts = self.router.attempts(&key);
+        loop {
+            let mut own = attempts.own().await?;
             let result = own.send(&command).await;
             if class == Class::Administration {
                 // It may have changed the connection itself.
                 own.spoil();
             }
-            if let Some(answer) = self.router.settled(own, result).await? {
+            if let Some(answer) = attempts.settle(own, result).await? {
                 let encoding = encoding.unwrap_or_else(|| json::encoding_of(&answer));
                 return Ok((json::write(answer, encoding), encoding));
             }
         }
-        Err(invalid("The cluster is moving the key. Try again."))
     }
 
     /// Refuses commands that would go through very many elements at once.

@@ -9,7 +9,7 @@ use crate::{
         error::{Fault, checked, invalid},
         node::Own,
         reply,
-        router::{MAX_REDIRECTS, Repeat},
+        router::Repeat,
         slot,
     },
 };
@@ -37,7 +37,8 @@ impl Expiry {
 }
 
 impl Redis {
-    /// Sets a key's expiry and returns the milliseconds that are left, `None` for ever.
+    /// Sets a key's expiry and returns the milliseconds that are left, `None` for ever;
+    /// a moment that has passed deletes the key.
     ///
     /// # Errors
     /// `KeyNotFound`.
@@ -59,8 +60,11 @@ impl Redis {
             return Err(Error::key_not_found());
         }
         next()?;
-        let left = reply::integer(&next()?);
-        Ok(left.and_then(|left| u64::try_from(left).ok()))
+        Ok(match reply::integer(&next()?) {
+            // A moment that has passed: the key has gone already.
+            Some(-2) => Some(0),
+            left => left.and_then(|left| u64::try_from(left).ok()),
+        })
     }
 
     /// Gives a key another name.
@@ -74,16 +78,14 @@ impl Redis {
                 "The two names are on different servers of the cluster. Give them a common {tag}.",
             ));
         }
-        for _ in 0..MAX_REDIRECTS {
-            let mut own = self.router.own(key).await?;
+        let mut attempts = self.router.attempts(key);
+        loop {
+            let mut own = attempts.own().await?;
             let result = try_rename(&mut own, key, to, overwrite).await;
-            if self.router.settled(own, result).await? == Some(true) {
+            if attempts.settle(own, result).await? == Some(true) {
                 return Ok(());
             }
         }
-        Err(Error::precondition_failed().details(
-            serde_json::json!({ "reason": "One of the two keys keeps changing. Try again." }),
-        ))
     }
 }
 

@@ -4,7 +4,7 @@ use redis::{Pipeline, Value};
 
 use super::{
     content::{StreamEntry, texts},
-    write::{Ttl, changed, compare, keeps_changing},
+    write::{Ttl, changed, compare},
 };
 use crate::{
     Error,
@@ -14,7 +14,6 @@ use crate::{
         keys::{Expiry, type_name},
         node::Own,
         reply,
-        router::MAX_REDIRECTS,
     },
 };
 
@@ -180,14 +179,14 @@ impl Redis {
         if_match: Option<&str>,
     ) -> Result<Vec<Changed>, Error> {
         check(changes)?;
-        for _ in 0..MAX_REDIRECTS {
-            let mut own = self.router.own(key).await?;
+        let mut attempts = self.router.attempts(key);
+        loop {
+            let mut own = attempts.own().await?;
             let result = try_change(&mut own, key, changes, ttl, if_match).await;
-            if let Some(Some(outcomes)) = self.router.settled(own, result).await? {
+            if let Some(Some(outcomes)) = attempts.settle(own, result).await? {
                 return Ok(outcomes);
             }
         }
-        Err(keeps_changing())
     }
 }
 

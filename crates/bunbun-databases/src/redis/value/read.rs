@@ -20,7 +20,7 @@ use crate::{
         },
         node::Own,
         reply,
-        router::{MAX_REDIRECTS, Repeat},
+        router::Repeat,
     },
 };
 
@@ -77,10 +77,11 @@ impl Redis {
         };
         let mut page = self.head(key, request, &position).await?;
         if page.value_type != "string" {
-            for _ in 0..MAX_REDIRECTS {
-                let mut own = self.router.own(key).await?;
+            let mut attempts = self.router.attempts(key);
+            loop {
+                let mut own = attempts.own().await?;
                 let result = elements(&mut own, key, request, position, &mut page).await;
-                if self.router.settled(own, result).await?.is_some() {
+                if attempts.settle(own, result).await?.is_some() {
                     break;
                 }
             }

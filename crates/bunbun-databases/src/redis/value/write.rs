@@ -15,7 +15,7 @@ use crate::{
         keys::{Expiry, type_name},
         node::Own,
         reply,
-        router::{MAX_REDIRECTS, Repeat},
+        router::Repeat,
     },
 };
 
@@ -67,14 +67,14 @@ impl Redis {
         {
             return self.write_string(key, bytes, value).await;
         }
-        for _ in 0..MAX_REDIRECTS {
-            let mut own = self.router.own(key).await?;
+        let mut attempts = self.router.attempts(key);
+        loop {
+            let mut own = attempts.own().await?;
             let result = try_write(&mut own, key, value).await;
-            if self.router.settled(own, result).await? == Some(true) {
+            if attempts.settle(own, result).await? == Some(true) {
                 return Ok(());
             }
         }
-        Err(keeps_changing())
     }
 
     /// Strings have a command that does all at once.
@@ -197,10 +197,4 @@ pub(super) async fn compare(own: &mut Own, key: &[u8], digest: &str) -> Result<(
 /// Somebody else was faster.
 pub(super) fn changed() -> Error {
     Error::precondition_failed().details(serde_json::json!({ "reason": "The value is not the one that `if_match` names. Read it again." }))
-}
-
-/// Somebody else is faster again and again.
-pub(super) fn keeps_changing() -> Error {
-    Error::precondition_failed()
-        .details(serde_json::json!({ "reason": "The key keeps changing. Try again." }))
 }
