@@ -42,7 +42,7 @@ impl From<Fault> for Error {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Redirect {
     /// The slot lives there from now on.
-    Moved,
+    Moved(usize, String, u16),
     /// Only this one time: the slot is on its way there.
     Ask(String, u16),
     /// This server has become a replica.
@@ -51,13 +51,18 @@ pub(super) enum Redirect {
 
 /// The redirect that an answer is, if it is one.
 pub(super) fn redirect(error: &RedisError) -> Option<Redirect> {
+    let target = || {
+        let (address, slot) = error.redirect_node()?;
+        let (host, port) = address.rsplit_once(':')?;
+        Some((usize::from(slot), host.to_owned(), port.parse().ok()?))
+    };
     match error.kind() {
-        ErrorKind::Server(ServerErrorKind::Moved) => Some(Redirect::Moved),
-        ErrorKind::Server(ServerErrorKind::Ask) => error
-            .redirect_node()
-            .map(|(address, _)| address)
-            .and_then(|address| address.rsplit_once(':'))
-            .and_then(|(host, port)| Some(Redirect::Ask(host.to_owned(), port.parse().ok()?))),
+        ErrorKind::Server(ServerErrorKind::Moved) => {
+            target().map(|(slot, host, port)| Redirect::Moved(slot, host, port))
+        }
+        ErrorKind::Server(ServerErrorKind::Ask) => {
+            target().map(|(_, host, port)| Redirect::Ask(host, port))
+        }
         ErrorKind::Server(ServerErrorKind::ReadOnly) => Some(Redirect::Demoted),
         // A transaction that was given up: one of its commands says why.
         ErrorKind::Server(ServerErrorKind::ExecAbort) => error

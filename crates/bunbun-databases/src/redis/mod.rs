@@ -25,7 +25,7 @@ mod text;
 mod tls;
 mod value;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bunbun_core::egress::Egress;
 
@@ -121,6 +121,12 @@ impl Database for Redis {
     async fn disconnect(&self) {
         self.hub.close();
         self.router.close();
+    }
+
+    async fn close_idle(&self, longer_than: Duration) {
+        for node in self.router.nodes() {
+            node.close_idle(longer_than);
+        }
     }
 
     fn status(&self) -> PoolStatus {

@@ -230,13 +230,20 @@ impl Node {
         self.lane.lock().take();
     }
 
+    /// Closes what has rested for longer.
+    pub(super) fn close_idle(&self, longer_than: Duration) {
+        self.idle
+            .lock()
+            .retain(|connection| connection.rested_at.elapsed() < longer_than);
+    }
+
     /// Adds this server's connections to the sum.
     pub(super) fn add_status(&self, status: &mut PoolStatus) {
         let in_use = self.own_size.saturating_sub(self.own.available_permits());
         let idle = self.idle.lock().len();
         let lane = usize::from(self.lane.lock().is_some());
         let lane_busy = usize::from(self.lane_slots.available_permits() < LANE_COMMANDS);
-        status.size += in_use + idle + lane;
+        status.size += self.own_size + 1;
         status.in_use += in_use + lane.min(lane_busy);
         status.idle += idle + lane.saturating_sub(lane_busy);
         status.waiting = self.waiting.waiting.load(Ordering::Relaxed);

@@ -338,9 +338,32 @@ impl Router {
             return Err(Error::read_only());
         }
         self.refresh().await?;
-        // A slot on its way, or a map that is not everywhere yet.
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        match redirect {
+            Redirect::Moved(slot, host, port) => self.believe(*slot, host, *port),
+            // A failover that not everyone knows of.
+            _ => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
         Ok(())
+    }
+
+    /// The server that had a slot knows best who has it now; the map may come from one that has
+    /// not heard of it.
+    fn believe(&self, slot: usize, host: &str, port: u16) {
+        let mut layout = self.layout.write();
+        let is_there = |node: &Arc<Node>| node.address.host == host && node.address.port == port;
+        let index = layout.nodes.iter().position(is_there);
+        let Some(index) = index.and_then(|index| u16::try_from(index).ok()) else {
+            return;
+        };
+        if layout.slots.get(slot).is_some_and(|there| *there != index) {
+            let mut slots = layout.slots.clone();
+            slots[slot] = index;
+            *layout = Arc::new(Layout {
+                nodes: layout.nodes.clone(),
+                slots,
+                made_at: layout.made_at,
+            });
+        }
     }
 
     /// Sends the commands to the server to which the slot is on its way.

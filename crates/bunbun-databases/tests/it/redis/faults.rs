@@ -145,7 +145,8 @@ async fn connections_that_are_half_open_are_replaced() {
     // New connections work; the old ones never will.
     passes.store(1, Ordering::SeqCst);
     eventually(async || redis.list_keys(&list()).await.ok()).await;
-    assert!(redis.status().size <= 4, "{:?}", redis.status());
+    let status = redis.status();
+    assert!(status.in_use + status.idle <= status.size, "{status:?}");
 }
 
 #[tokio::test]
