@@ -146,7 +146,10 @@ pub(super) fn wrong_type(message: impl Into<String>) -> Error {
 
 /// A cursor that none of our answers had, or whose server is gone.
 pub(super) fn bad_cursor() -> Error {
-    invalid("The cursor is not one of this listing. Start again without it.")
+    Error::invalid(
+        "The cursor is not the next_cursor of this listing. Start again without it.",
+        "/cursor",
+    )
 }
 
 /// The server's answer does not look as its documentation says.

@@ -30,7 +30,7 @@ use std::{sync::Arc, time::Duration};
 use bunbun_core::egress::Egress;
 
 pub use self::{
-    command::Role,
+    command::{Role, is_read_only},
     info::{ClientPage, NodeInfo, SlowCommand},
     json::score,
     keys::{

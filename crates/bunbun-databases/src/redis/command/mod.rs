@@ -115,6 +115,15 @@ impl Redis {
     }
 }
 
+/// Whether a command changes nothing, so that readers may send it.
+#[must_use]
+pub fn is_read_only(arguments: &[Vec<u8>]) -> bool {
+    arguments.split_first().is_some_and(|(name, arguments)| {
+        let name = String::from_utf8_lossy(name).to_ascii_uppercase();
+        class_of(&name, arguments) == Class::Read
+    })
+}
+
 /// Whether the role may do it; true when an administrator confirmed it.
 fn admit(name: &str, class: Class, role: Role, confirm: Option<&str>) -> Result<bool, Error> {
     let refuse = |message: String| Err(Error::query_not_allowed(message, "/command/0"));

@@ -137,7 +137,7 @@ async fn a_cursor_of_another_listing_is_refused() {
             ..ListKeys::default()
         };
         let error = redis.list_keys(&request).await.unwrap_err();
-        assert_eq!(error.code(), Code::QueryInvalid);
+        assert_eq!(error.code(), Code::ValidationFailed);
     }
 }
 

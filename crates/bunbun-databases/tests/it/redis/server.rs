@@ -80,5 +80,5 @@ async fn slow_commands_and_clients_are_listed() {
     );
     assert!(second.next_cursor.is_none());
     let error = redis.list_clients(1, Some("nonsense")).await.unwrap_err();
-    assert_eq!(error.code(), bunbun_core::Code::QueryInvalid);
+    assert_eq!(error.code(), bunbun_core::Code::ValidationFailed);
 }
