@@ -86,10 +86,14 @@ pub(crate) async fn run_redis_command(
     Body(body): Body<RunRedisCommand>,
 ) -> Result<Json<RedisCommandResult>, ApiError> {
     let encoding = TextEncoding::from(body.encoding.unwrap_or_default());
-    let arguments = body.command.iter().enumerate().map(|(index, text)| match index {
-        0 => Ok(text.to_ascii_uppercase().into_bytes()),
-        _ => encoding.read(text),
-    });
+    let arguments = body
+        .command
+        .iter()
+        .enumerate()
+        .map(|(index, text)| match index {
+            0 => Ok(text.to_ascii_uppercase().into_bytes()),
+            _ => encoding.read(text),
+        });
     let arguments: Vec<_> = arguments.collect::<Result<_, _>>()?;
     let connection = query.connection.as_deref();
     let (redis, role) = if is_read_only(&arguments) {

@@ -91,10 +91,12 @@ pub(crate) async fn get_redis_info(
             redis.node_infos(section),
         )
         .await?;
-    let nodes = kept.iter().map(|NodeInfo { node, sections }| RedisNodeInfo {
-        node: node.clone(),
-        sections: sections.clone(),
-    });
+    let nodes = kept
+        .iter()
+        .map(|NodeInfo { node, sections }| RedisNodeInfo {
+            node: node.clone(),
+            sections: sections.clone(),
+        });
     Ok(Json(RedisInfo {
         mode: redis.mode().as_str(),
         nodes: nodes.collect(),

@@ -73,7 +73,11 @@ impl From<SlowCommand> for RedisSlowCommand {
             started_at: OffsetDateTime::from_unix_timestamp(slow.started_at)
                 .unwrap_or(OffsetDateTime::UNIX_EPOCH),
             duration_us: slow.duration_us,
-            command: slow.command.iter().map(|part| encoding.write(part)).collect(),
+            command: slow
+                .command
+                .iter()
+                .map(|part| encoding.write(part))
+                .collect(),
             command_encoding: encoding.into(),
             client_address: slow.client_address,
             client_name: slow.client_name,

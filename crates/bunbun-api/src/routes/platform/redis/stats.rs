@@ -161,7 +161,9 @@ pub(crate) async fn get_redis_stats(
     };
     let pool = redis.share();
     let upgrading = upgrading.map(|Extension(upgrading)| upgrading);
-    Ok(socket::take_over(upgrade, upgrading, |socket| serve(socket, pool)))
+    Ok(socket::take_over(upgrade, upgrading, |socket| {
+        serve(socket, pool)
+    }))
 }
 
 async fn serve(mut socket: Socket, redis: Arc<Redis>) {

@@ -122,7 +122,11 @@ pub(crate) async fn delete_redis_keys(
     if !dry_run && body.confirm.as_ref() != Some(&body.pattern) {
         return Err(Error::confirmation_required(&body.pattern).into());
     }
-    let action = if dry_run { "redis.keys.count" } else { "redis.keys.delete" };
+    let action = if dry_run {
+        "redis.keys.count"
+    } else {
+        "redis.keys.delete"
+    };
     let (connection, pattern) = (query.connection.as_deref(), body.pattern.into_bytes());
     let redis = redis_for(&state, &access, connection, action, &pattern).await?;
     let cursor = body.cursor.as_deref();

@@ -162,7 +162,11 @@ impl RedisKey {
         let fits = TextEncoding::of(page.content.texts());
         let encoding = encoding.map_or(fits, |wanted| {
             // What is no text cannot be written as text.
-            if fits == TextEncoding::Base64 { fits } else { wanted.into() }
+            if fits == TextEncoding::Base64 {
+                fits
+            } else {
+                wanted.into()
+            }
         });
         Self {
             value_type: page.value_type,
@@ -229,7 +233,9 @@ pub(crate) async fn create_redis_key(
     let encoding = body.value_encoding.unwrap_or_default();
     let value = NewValue {
         content: body.value.read(encoding.into())?,
-        ttl: body.ttl_ms.map_or(Ttl::Keep, |ms| Ttl::Set(Expiry::After(ms))),
+        ttl: body
+            .ttl_ms
+            .map_or(Ttl::Keep, |ms| Ttl::Set(Expiry::After(ms))),
         mode: WriteMode::Create,
     };
     let connection = query.connection.as_deref();
@@ -342,7 +348,11 @@ impl ReplaceRedisKey {
             })),
             (None, Some(changes)) => {
                 let changes = changes.into_iter().map(|change| change.read(encoding));
-                Ok(Work::Parts(changes.collect::<Result<_, _>>()?, ttl, self.if_match))
+                Ok(Work::Parts(
+                    changes.collect::<Result<_, _>>()?,
+                    ttl,
+                    self.if_match,
+                ))
             }
             _ => {
                 let message = "Send type and value, or changes.";

@@ -70,6 +70,8 @@ pub(crate) async fn update_redis_key_name(
     let to = TextEncoding::from(body.to_encoding.unwrap_or_default()).read(&body.to)?;
     let connection = query.connection.as_deref();
     let redis = redis_for(&state, &access, connection, "redis.key.rename", &key).await?;
-    redis.rename_key(&key, &to, body.overwrite.unwrap_or(false)).await?;
+    redis
+        .rename_key(&key, &to, body.overwrite.unwrap_or(false))
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -128,7 +128,10 @@ pub(crate) async fn list_redis_key_tree(
     let tree = KeyTree::new(
         redis.share(),
         query.prefix.unwrap_or_default().into_bytes(),
-        query.delimiter.unwrap_or_else(|| ":".to_owned()).into_bytes(),
+        query
+            .delimiter
+            .unwrap_or_else(|| ":".to_owned())
+            .into_bytes(),
         query.cursor.as_deref().or(last),
     )?;
     Ok(events::respond(stream::unfold(Some(tree), next)))

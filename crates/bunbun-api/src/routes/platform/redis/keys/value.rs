@@ -211,7 +211,8 @@ impl RedisValue {
 }
 
 fn too_many() -> ApiError {
-    let message = format!("A request has at most {MAX_ELEMENTS} elements; send the rest in others.");
+    let message =
+        format!("A request has at most {MAX_ELEMENTS} elements; send the rest in others.");
     ApiError::new(Code::TooLarge, message)
 }
 

@@ -87,7 +87,9 @@ pub(crate) async fn list_redis_channels(
     let after: Option<Vec<u8>> = pagination::decode(query.cursor.as_deref())?;
     let pattern = query.pattern.as_deref().map(str::as_bytes);
     let limit = query.limit.unwrap_or(DEFAULT_LIMIT) as usize;
-    let (channels, more) = redis.list_channels(pattern, after.as_deref(), limit).await?;
+    let (channels, more) = redis
+        .list_channels(pattern, after.as_deref(), limit)
+        .await?;
     let last = channels.last().filter(|_| more);
     let next_cursor = last.map(|channel| pagination::encode(&channel.name));
     Ok(Json(RedisChannels {

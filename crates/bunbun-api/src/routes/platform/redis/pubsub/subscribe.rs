@@ -183,7 +183,9 @@ pub(crate) async fn get_redis_messages(
         return Ok(stream_of(subscription, pool));
     };
     let upgrading = upgrading.map(|Extension(upgrading)| upgrading);
-    Ok(socket::take_over(upgrade, upgrading, |socket| serve(socket, subscription, pool)))
+    Ok(socket::take_over(upgrade, upgrading, |socket| {
+        serve(socket, subscription, pool)
+    }))
 }
 
 /// `pool` is held: it counts as used as long as someone is subscribed.
@@ -240,7 +242,10 @@ async fn wish(subscription: &Subscription, text: &str) -> Value {
         };
         subscription.remove(read(wish.unsubscribe)?, false);
         subscription.remove(read(wish.punsubscribe)?, true);
-        for (names, patterns) in [(read(wish.subscribe)?, false), (read(wish.psubscribe)?, true)] {
+        for (names, patterns) in [
+            (read(wish.subscribe)?, false),
+            (read(wish.psubscribe)?, true),
+        ] {
             if !names.is_empty() {
                 subscription.add(names, patterns).await?;
             }
