@@ -42,7 +42,7 @@ pub(super) fn take_over<F>(
     serve: impl FnOnce(Socket) -> F + Send + 'static,
 ) -> Response
 where
-    F: Future<Output = ()> + Send,
+    F: Future<Output = ()> + Send + 'static,
 {
     upgrade
         .max_message_size(MAX_MESSAGE)

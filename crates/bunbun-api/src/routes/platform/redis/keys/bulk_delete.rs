@@ -19,7 +19,6 @@ use bunbun_http::{
 use futures_util::stream;
 use garde::Validate;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use utoipa::ToSchema;
 
 use super::super::{
