@@ -10,6 +10,7 @@ mod migrate;
 mod pool;
 mod query;
 mod redis;
+mod registry;
 mod rows;
 mod running;
 mod stats;

@@ -1,10 +1,5 @@
 //! `POST /api/platform/redis/{ref}/keys/{key}/rename`.
 
-#![expect(
-    unused_qualifications,
-    reason = "utoipa writes the parameters' types again, with the span of ours"
-)]
-
 use std::sync::Arc;
 
 use axum::extract::State;
