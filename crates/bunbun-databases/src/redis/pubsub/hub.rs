@@ -209,7 +209,7 @@ async fn work(weak: Weak<Hub>) {
             return;
         }
         let on_push: OnPush = {
-            let weak = weak.clone();
+            let weak = Weak::clone(&weak);
             Arc::new(move |push| {
                 if let Some(hub) = weak.upgrade() {
                     hub.deliver(push);
