@@ -141,7 +141,7 @@ impl Dispatch<'_> {
         let progress = (!incoming.is_end_stream()).then(Arc::<Progress>::default);
         let body = self.client_body(incoming, progress.clone())?;
         parts.extensions = http::Extensions::new();
-        let asked = self.upgrade.map(|upgrade| {
+        let asked = self.upgrade.inspect(|upgrade| {
             parts
                 .headers
                 .insert(CONNECTION, HeaderValue::from_static("upgrade"));
@@ -149,7 +149,6 @@ impl Dispatch<'_> {
             // The service takes the connection over by itself, as it would from hyper.
             parts.extensions.insert(upgrade.client.clone());
             parts.extensions.insert(self.tunnels.lend());
-            upgrade
         });
         parts.extensions.insert(self.context);
         parts.extensions.insert(Shard(self.shard));

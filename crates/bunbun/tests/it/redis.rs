@@ -1,4 +1,4 @@
-//! Users' Redis servers through the whole binary: paths that the edge normalises, WebSockets and
+//! Users' Redis servers through the whole binary: paths that the edge normalises, a WebSocket and
 //! server-sent events that pass it, and its end.
 
 use std::{

@@ -150,7 +150,7 @@ pub(crate) enum RedisChange {
     },
     /// A part of a JSON value.
     JsonSet {
-        /// JSONPath.
+        /// A path into it: `$.name`.
         path: String,
         /// Any JSON.
         #[schema(value_type = Object)]
@@ -166,7 +166,10 @@ fn texts(all: Vec<String>, encoding: TextEncoding) -> Result<Vec<Vec<u8>>, Error
     all.iter().map(|text| encoding.read(text)).collect()
 }
 
-fn fields(all: &[RedisField], encoding: TextEncoding) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+/// Names and values.
+type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+
+fn fields(all: &[RedisField], encoding: TextEncoding) -> Result<Pairs, Error> {
     all.iter()
         .map(|field| Ok((encoding.read(&field.field)?, encoding.read(&field.value)?)))
         .collect()
