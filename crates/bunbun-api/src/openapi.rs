@@ -326,6 +326,15 @@ refusals! {
     UpstreamRefusals { "502" => "Upstream" }
     /// What an operation that needs PostgreSQL may answer.
     DatabaseRefusals { "503" => "Unavailable", "504" => "Timeout" }
+    /// What an operation on a server behind a stored connection may answer.
+    ConnectedRefusals {
+        "400" => "InvalidRequest",
+        "409" => "Conflict",
+        "413" => "TooLarge",
+        "502" => "Upstream",
+        "503" => "Unavailable",
+        "504" => "Timeout",
+    }
     /// What an operation on a stored connection may answer.
     ConnectionRefusals { "502" => "Upstream", "503" => "Unavailable", "504" => "Timeout" }
 }

@@ -6,6 +6,7 @@
 pub mod connection;
 mod error;
 pub mod postgres;
+pub mod redis;
 pub mod registry;
 
 pub use connection::{

@@ -2,13 +2,16 @@
 //!
 //! - [`TestDb`]: a database of its own for each test, on a real PostgreSQL.
 //! - [`TestServer`]: where that PostgreSQL comes from.
+//! - [`TestRedis`], [`TestRedisCluster`]: Redis servers, one or three for each test.
 
 #![expect(clippy::print_stderr, reason = "a skipped test must be seen")]
 
 mod database;
+mod redis;
 mod server;
 
 pub use database::TestDb;
+pub use redis::{TestRedis, TestRedisCluster};
 pub use server::TestServer;
 
 /// Says that a test is skipped and why; in CI (`CI=true`) a missing server is a failure instead.

@@ -1,4 +1,4 @@
-//! Integration tests on a real PostgreSQL; each test has a database of its own.
+//! Integration tests on real servers; each test has a database or a Redis of its own.
 
 mod activity;
 mod catalog;
@@ -9,6 +9,7 @@ mod explain;
 mod migrate;
 mod pool;
 mod query;
+mod redis;
 mod registry;
 mod rows;
 mod running;

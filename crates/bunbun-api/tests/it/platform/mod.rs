@@ -2,6 +2,7 @@
 
 pub(crate) mod connections;
 mod postgres;
+mod redis;
 mod security;
 
 use std::{sync::Arc, time::Duration};
