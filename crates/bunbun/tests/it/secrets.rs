@@ -23,10 +23,9 @@ fn no_log_line_has_a_password_even_when_everything_is_logged() {
     let server = Running::start(start);
     let key = server.text("service_role_key").to_owned();
     let secrets = fs::read_to_string(server.text("secrets_file")).expect("readable");
-    let urls = secrets
-        .lines()
-        .filter_map(|line| line.strip_prefix("DATABASE_URL="));
-    let url = urls.last().expect("the project's database");
+    let mut lines = secrets.lines().rev();
+    let url = lines.find_map(|line| line.strip_prefix("DATABASE_URL="));
+    let url = url.expect("the project's database");
     let url = url.trim_matches(['\'', '"']).to_owned();
     let (_, rest) = url.split_once("://").expect("a URL");
     let (login, place) = rest.split_once('@').expect("a login");
