@@ -98,9 +98,13 @@ async fn a_connection_has_one_pool_however_many_come_at_once() {
             .await
             .expect("a pool")
     };
-    let pools = join_all((0..200).map(|_| one())).await;
+    let pools = join_all((0..1_000).map(|_| one())).await;
     assert!(pools.iter().all(|pool| Arc::ptr_eq(pool, &pools[0])));
     assert_eq!(asked.load(Ordering::SeqCst), 1, "secrets are opened once");
+    // A thousand callers, ten connections: all have their turn.
+    let answers = join_all(pools.iter().map(|pool| pool.ping())).await;
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    assert!(sessions(&database).await <= 10);
     assert!(registry.status(key.id).expect("open").size <= 10);
 }
 
@@ -202,18 +206,27 @@ async fn idle_pools_are_closed_and_used_ones_stay() {
     let Some(database) = TestDb::create().await else {
         return;
     };
+    let patient = registry(limits());
+    let resting = key(1);
+    drop(
+        get(&patient, &resting, database.url())
+            .await
+            .expect("a pool"),
+    );
+    patient.sweep().await;
+    assert!(
+        patient.status(resting.id).is_some(),
+        "not idle for five minutes"
+    );
+    patient.retire(resting.id, 1);
+
     let mut bounds = limits();
-    bounds.idle_timeout = Duration::from_millis(300);
+    bounds.idle_timeout = Duration::from_millis(1);
     let registry = registry(bounds);
     let (idle, used) = (key(1), key(1));
     drop(get(&registry, &idle, database.url()).await.expect("a pool"));
     let held = get(&registry, &used, database.url()).await.expect("a pool");
-    registry.sweep().await;
-    assert!(
-        registry.status(idle.id).is_some(),
-        "not idle for long enough"
-    );
-    tokio::time::sleep(bounds.idle_timeout).await;
+    tokio::time::sleep(Duration::from_millis(10)).await;
     registry.sweep().await;
     assert!(registry.status(idle.id).is_none(), "closed");
     assert!(registry.status(used.id).is_some(), "somebody holds it");
@@ -372,7 +385,7 @@ async fn every_way_of_not_getting_through_is_told_alike_and_after_the_same_time(
         let took = begun.elapsed();
         let expected = limits().test_timeout;
         assert!(
-            took >= expected && took < expected * 2,
+            took >= expected && took < expected + Duration::from_secs(3),
             "{address}: {took:?}"
         );
         told.push((

@@ -13,6 +13,7 @@ mod redis;
 mod reload;
 mod routes;
 mod running;
+mod secrets;
 mod serve;
 mod storage;
 mod traffic;
