@@ -77,9 +77,8 @@ pub(crate) enum RedisType {
 impl RedisType {
     /// The value of this type that a JSON value stands for.
     pub(super) fn with(self, value: Value) -> Result<RedisValue, Error> {
-        serde_json::from_value(json!({ "type": self, "value": value })).map_err(|_| {
-            Error::invalid("The value does not have the form of its type.", "/value")
-        })
+        serde_json::from_value(json!({ "type": self, "value": value }))
+            .map_err(|_| Error::invalid("The value does not have the form of its type.", "/value"))
     }
 }
 
