@@ -250,3 +250,22 @@ async fn writes_are_in_the_audit_log_without_values_and_reads_are_not() {
     assert!(rows.iter().any(|row| row.contains("audited")), "{rows:?}");
     assert!(!rows.iter().any(|row| row.contains("a-secret")), "{rows:?}");
 }
+
+#[tokio::test]
+async fn bodies_of_another_form_are_refused() {
+    let Some(stage) = Stage::new().await else {
+        return;
+    };
+    for bad in [
+        json!({ "type": "hash", "value": "no hash" }),
+        json!({ "type": "string", "value": "x", "unknown": 1 }),
+        json!({ "type": "string", "value": "x", "changes": [{ "op": "append", "value": "x" }] }),
+        json!({ "changes": [{ "op": "append", "value": "x", "unknown": 1 }] }),
+        json!({ "type": "string" }),
+        json!({}),
+    ] {
+        let (status, code) = stage.refusal(Method::PUT, "/keys/k", Some(&bad)).await;
+        assert_eq!(status, 400, "{bad}: {code}");
+    }
+    assert_eq!(stage.server.command(&["DBSIZE"]), ":0");
+}

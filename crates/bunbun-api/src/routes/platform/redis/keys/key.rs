@@ -25,7 +25,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     super::{KeyPath, RedisEncoding, redis, redis_for},
     expire::MAX_TTL,
-    value::{RedisChange, RedisChanged, RedisValue, show},
+    value::{RedisChange, RedisChanged, RedisType, show},
 };
 use crate::{
     access::{ProjectAccess, Read, Write},
@@ -184,12 +184,19 @@ impl RedisKey {
 
 /// A value for a key that is not there yet.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(example = json!({ "type": "string", "value": "hello", "ttl_ms": 60000 }))]
 pub(crate) struct CreateRedisKey {
-    /// The value and its type.
+    /// What the value is.
     #[garde(skip)]
-    #[serde(flatten)]
-    value: RedisValue,
+    #[serde(rename = "type")]
+    value_type: RedisType,
+    /// A text for `string`; lists of texts for `list` and `set`, of `{field, value}` for `hash`, of
+    /// `{member, score}` for `zset`, of `{id?, fields: [{field, value}]}` for `stream`; any JSON
+    /// for `json`.
+    #[garde(skip)]
+    #[schema(value_type = Value)]
+    value: Value,
     /// How texts in it are written; `utf8` when absent.
     #[garde(skip)]
     value_encoding: Option<RedisEncoding>,
@@ -232,7 +239,7 @@ pub(crate) async fn create_redis_key(
     let key = path.bytes(query.key_encoding)?;
     let encoding = body.value_encoding.unwrap_or_default();
     let value = NewValue {
-        content: body.value.read(encoding.into())?,
+        content: body.value_type.with(body.value)?.read(encoding.into())?,
         ttl: body
             .ttl_ms
             .map_or(Ttl::Keep, |ms| Ttl::Set(Expiry::After(ms))),
@@ -247,12 +254,17 @@ pub(crate) async fn create_redis_key(
 
 /// A whole value (`type` and `value`), or `changes` of the one that is there.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(example = json!({ "changes": [{ "op": "hash_set", "fields": [{ "field": "name", "value": "Ann" }] }] }))]
 pub(crate) struct ReplaceRedisKey {
-    /// The whole value and its type.
+    /// What the whole value is.
     #[garde(skip)]
-    #[serde(flatten)]
-    value: Option<RedisValue>,
+    #[serde(rename = "type")]
+    value_type: Option<RedisType>,
+    /// The whole value, in the forms in which keys are created.
+    #[garde(skip)]
+    #[schema(value_type = Option<Value>)]
+    value: Option<Value>,
     /// Changes of parts, made all together. All are for one type; a key that is not there is
     /// created.
     #[garde(length(min = 1, max = 100))]
@@ -340,13 +352,13 @@ impl ReplaceRedisKey {
             Some(None) => Ttl::Set(Expiry::Never),
             Some(Some(ms)) => Ttl::Set(Expiry::After(ms)),
         };
-        match (self.value, self.changes) {
-            (Some(value), None) => Ok(Work::Whole(NewValue {
-                content: value.read(encoding)?,
+        match (self.value_type, self.value, self.changes) {
+            (Some(value_type), Some(value), None) => Ok(Work::Whole(NewValue {
+                content: value_type.with(value)?.read(encoding)?,
                 ttl,
                 mode: self.if_match.map_or(WriteMode::Replace, WriteMode::IfMatch),
             })),
-            (None, Some(changes)) => {
+            (None, None, Some(changes)) => {
                 let changes = changes.into_iter().map(|change| change.read(encoding));
                 Ok(Work::Parts(
                     changes.collect::<Result<_, _>>()?,

@@ -54,10 +54,38 @@ pub(crate) enum RedisEnd {
     Right,
 }
 
+/// What a value is.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum RedisType {
+    /// A text, or bytes.
+    String,
+    /// Elements in order.
+    List,
+    /// Members in no order.
+    Set,
+    /// Fields with values.
+    Hash,
+    /// Members with scores.
+    Zset,
+    /// Entries by id.
+    Stream,
+    /// JSON, where the server has the module.
+    Json,
+}
+
+impl RedisType {
+    /// The value of this type that a JSON value stands for.
+    pub(super) fn with(self, value: Value) -> Result<RedisValue, Error> {
+        serde_json::from_value(json!({ "type": self, "value": value }))
+            .map_err(|_| Error::invalid("The value does not have the form of its type.", "/value"))
+    }
+}
+
 /// A value, whole.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Deserialize)]
 #[serde(tag = "type", content = "value", rename_all = "lowercase")]
-pub(crate) enum RedisValue {
+pub(super) enum RedisValue {
     /// A text, or bytes as base64.
     String(String),
     /// Elements in order.
@@ -70,8 +98,7 @@ pub(crate) enum RedisValue {
     Zset(Vec<RedisMember>),
     /// Entries by id.
     Stream(Vec<RedisEntry>),
-    /// Any JSON, where the server has the module.
-    #[schema(value_type = Object)]
+    /// Any JSON.
     Json(Value),
 }
 
