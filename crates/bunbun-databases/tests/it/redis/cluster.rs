@@ -23,7 +23,10 @@ async fn write(redis: &Redis, key: &str) {
         ttl: Ttl::Keep,
         mode: WriteMode::Replace,
     };
-    redis.write_value(key.as_bytes(), &value).await.unwrap();
+    redis
+        .write_value(key.as_bytes(), &value)
+        .await
+        .expect("written");
 }
 
 #[tokio::test]
@@ -93,7 +96,14 @@ async fn a_cluster_is_used_as_one_server() {
         matches!(subscription.next().await, Event::Message(message) if message.data == b"hello")
     );
 
-    let mut work = BulkDelete::new(redis.clone(), b"key:*".to_vec(), None, false, None).unwrap();
+    let mut work = BulkDelete::new(
+        std::sync::Arc::clone(&redis),
+        b"key:*".to_vec(),
+        None,
+        false,
+        None,
+    )
+    .unwrap();
     let mut deleted = 0;
     while let Some(step) = work.step().await.unwrap() {
         deleted += step.deleted;

@@ -99,11 +99,13 @@ async fn a_server_that_stands_still_costs_no_more_than_the_timeout() {
 
 /// Passes bytes on, and none at all after so many from the server.
 async fn leaky(port: u16, passes: Arc<AtomicU64>) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let own = listener.local_addr().unwrap().port();
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let own = listener.local_addr().expect("an address").port();
     bunbun_core::task::spawn("leaky", async move {
         while let Ok((client, _)) = listener.accept().await {
-            let server = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+            let server = TcpStream::connect(("127.0.0.1", port))
+                .await
+                .expect("the server");
             let passes = Arc::clone(&passes);
             let (mut from_client, mut to_client) = client.into_split();
             let (mut from_server, mut to_server) = server.into_split();

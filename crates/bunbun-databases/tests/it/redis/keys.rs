@@ -13,7 +13,7 @@ async fn all(redis: &Redis, request: ListKeys) -> Vec<Vec<u8>> {
     let mut request = request;
     let mut keys = Vec::new();
     loop {
-        let page = redis.list_keys(&request).await.unwrap();
+        let page = redis.list_keys(&request).await.expect("a page");
         assert!(page.keys.len() <= request.limit, "{} keys", page.keys.len());
         keys.extend(page.keys.into_iter().map(|row| row.key));
         request.cursor = page.next_cursor;
@@ -232,7 +232,7 @@ async fn a_tree_counts_folders_and_goes_on_where_it_stopped() {
     let redis = connect(&server).await;
     let tree = |cursor: Option<String>| {
         KeyTree::new(
-            redis.clone(),
+            std::sync::Arc::clone(&redis),
             b"app:".to_vec(),
             b":".to_vec(),
             cursor.as_deref(),
@@ -266,8 +266,14 @@ async fn a_bulk_delete_counts_first_and_then_deletes_only_what_matches() {
     server.fill("kept:", 30);
     let redis = connect(&server).await;
     for (dry_run, left) in [(true, ":2530"), (false, ":30")] {
-        let mut work =
-            BulkDelete::new(redis.clone(), b"gone:*".to_vec(), None, dry_run, None).unwrap();
+        let mut work = BulkDelete::new(
+            std::sync::Arc::clone(&redis),
+            b"gone:*".to_vec(),
+            None,
+            dry_run,
+            None,
+        )
+        .unwrap();
         let (mut matched, mut deleted) = (0, 0);
         while let Some(step) = work.step().await.unwrap() {
             matched += step.matched;

@@ -33,7 +33,11 @@ pub(crate) async fn try_connect(url: &str, limits: Limits) -> Result<Redis, Erro
 }
 
 pub(crate) async fn connect(server: &TestRedis) -> Arc<Redis> {
-    Arc::new(try_connect(&server.url(), limits()).await.unwrap())
+    Arc::new(
+        try_connect(&server.url(), limits())
+            .await
+            .expect("a connection"),
+    )
 }
 
 /// Tries again until it is so: for what takes the server a moment.

@@ -22,11 +22,11 @@ async fn next_message(subscription: &Subscription) -> Arc<Message> {
 }
 
 async fn subscribed(redis: &Redis, channel: &str) -> Subscription {
-    let subscription = redis.subscribe().unwrap();
+    let subscription = redis.subscribe().expect("a subscription");
     subscription
         .add(vec![channel.as_bytes().to_vec()], false)
         .await
-        .unwrap();
+        .expect("subscribed");
     subscription
 }
 

@@ -31,7 +31,10 @@ fn new(content: Content, mode: WriteMode) -> NewValue {
 }
 
 async fn read(redis: &Redis, key: &str) -> ValuePage {
-    redis.read_value(key.as_bytes(), &WHOLE).await.unwrap()
+    redis
+        .read_value(key.as_bytes(), &WHOLE)
+        .await
+        .expect("a value")
 }
 
 fn every_type() -> Vec<Content> {
@@ -130,7 +133,7 @@ async fn of_many_writers_with_one_digest_one_wins() {
             .unwrap();
         let digest = read(&redis, "key").await.digest.unwrap();
         let writers = (0..8).map(|writer| {
-            let redis = redis.clone();
+            let redis = std::sync::Arc::clone(&redis);
             let content = Content::List(vec![bytes(&format!("{round} {writer}"))]);
             let value = new(content, WriteMode::IfMatch(digest.clone()));
             async move { redis.write_value(b"key", &value).await }
