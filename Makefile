@@ -117,11 +117,14 @@ fuzz: ## Run every fuzz target for FUZZ_SECONDS (60)
 	done
 
 .PHONY: bench
-bench: build ## Compare with nginx, haproxy, caddy and pgbench on this machine (about 20 minutes)
+bench: build ## Compare with nginx, haproxy, caddy and pgbench on this machine (about 40 minutes)
 	@.ci/need bench
 	bench/gateway/run
 	bench/db/run
 	bench/auth/run
+	bench/storage/run
+	bench/databases/postgres.py
+	bench/databases/redis.py
 
 .PHONY: container
 container: ## Build the container image bunbun:local
