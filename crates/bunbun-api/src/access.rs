@@ -2,7 +2,7 @@
 //!
 //! [`ProjectAccess<Read>`] and [`ProjectAccess<Write>`] read the project from the path's `{ref}`,
 //! and prove that the caller may. Today that is the project's `service_role`; platform sessions,
-//! their roles, and API keys with scopes join in [`authorise`], and no handler learns of it.
+//! their roles, and API keys with scopes join in `authorise`, and no handler learns of it.
 
 use std::{marker::PhantomData, sync::Arc};
 

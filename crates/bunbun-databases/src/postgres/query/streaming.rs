@@ -70,7 +70,7 @@ pub async fn stream(pool: &Pool, request: Request, format: RowFormat) -> Result<
     stream_with(pool, request, format, describe).await
 }
 
-/// As [`stream`], with other words for an error in mid-stream.
+/// As [`stream()`], with other words for an error in mid-stream.
 pub(crate) async fn stream_with(
     pool: &Pool,
     request: Request,
