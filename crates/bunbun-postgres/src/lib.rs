@@ -17,7 +17,7 @@ mod pool;
 pub mod project;
 pub mod scope;
 mod target;
-mod tls;
+pub mod tls;
 
 pub use client::{Client, Savepoint, Session, Transaction};
 pub use databases::{ProjectDatabases, SingleDatabase};

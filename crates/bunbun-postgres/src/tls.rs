@@ -1,4 +1,4 @@
-//! TLS towards PostgreSQL.
+//! TLS towards PostgreSQL, and towards other servers of users that are verified alike.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::target::InvalidUrl;
 
 /// Whom a server's certificate has to be from.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Roots<'a> {
+pub enum Roots<'a> {
     /// Whoever the public trusts.
     Public,
     /// Whoever this PEM file names.
@@ -24,7 +24,13 @@ pub(crate) enum Roots<'a> {
 
 /// A TLS client that verifies the server's certificate; without roots it encrypts only, as libpq's
 /// `sslmode=require` does.
-pub(crate) fn client_config(roots: Option<Roots<'_>>) -> Result<ClientConfig, InvalidUrl> {
+///
+/// # Errors
+/// When there is no certificate in what the roots name.
+///
+/// # Panics
+/// Never: aws-lc-rs has the default protocol versions.
+pub fn client_config(roots: Option<Roots<'_>>) -> Result<ClientConfig, InvalidUrl> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
