@@ -2,4 +2,5 @@
 //!
 //! Nothing here knows HTTP: errors are classified by [`bunbun_core::Classify`].
 
+pub mod mongodb;
 pub mod postgres;

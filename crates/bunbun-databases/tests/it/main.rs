@@ -3,6 +3,7 @@
 mod cluster;
 mod dump;
 mod migrate;
+mod mongodb;
 mod pool;
 mod query;
 mod tables;

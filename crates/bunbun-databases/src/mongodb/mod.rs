@@ -1,0 +1,4 @@
+//! Users' MongoDB.
+
+pub mod ejson;
+pub mod raw;

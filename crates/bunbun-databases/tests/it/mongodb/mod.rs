@@ -1,0 +1,3 @@
+//! MongoDB.
+
+mod corpus;
