@@ -1,4 +1,5 @@
 //! Users' MongoDB.
 
 pub mod ejson;
+pub mod guard;
 pub mod raw;
