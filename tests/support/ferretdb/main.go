@@ -3,6 +3,8 @@
 //
 //	ferretdb -listen 127.0.0.1:PORT -data DIRECTORY
 //
+// It ends when its standard input does, so that it never outlives the test that started it.
+//
 // FerretDB's own binary cannot be built from its module (it wants a file that only its own
 // release process writes), which is why this program exists.
 package main
@@ -11,6 +13,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -51,6 +54,11 @@ func run(listen, data string) error {
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		stop()
+	}()
 
 	return server.Run(ctx)
 }

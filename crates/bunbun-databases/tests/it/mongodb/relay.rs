@@ -1,0 +1,1 @@
+//! Where connections may lead: the guard of hosts, and members that servers announce.
