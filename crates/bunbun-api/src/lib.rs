@@ -1,9 +1,12 @@
 //! BunBun's own endpoints: `/api/*`, `/health`, `/livez`, `/readyz`, `/metrics`, and the built-in
 //! dashboard page. [`router`] also gives the OpenAPI 3.1 document of them all.
 
+pub mod access;
+mod audit;
 pub mod backups;
 mod cached;
 pub mod clients;
+pub mod connections;
 pub mod dashboard;
 pub mod openapi;
 pub mod reference;

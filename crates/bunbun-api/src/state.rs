@@ -20,6 +20,7 @@ use crate::{
     backups::Backups,
     cached::Cached,
     clients::{OnBehalf, auth, storage},
+    connections::Connections,
     routes::health::services::Report,
 };
 use bytes::Bytes;
@@ -123,6 +124,8 @@ pub struct ApiParts {
     pub explain: Arc<dyn Explain>,
     /// Backups; `None` where their place cannot be used.
     pub backups: Option<Backups>,
+    /// Stored connections to databases; `None` where there is no control plane.
+    pub connections: Option<Connections>,
     /// The mailbox of `bunbun dev`; `None` elsewhere.
     pub mailbox: Option<Arc<dyn DevMailbox>>,
     /// Given when the process begins to drain.
@@ -192,6 +195,18 @@ impl ApiState {
         Arc::clone(&self.spool).try_acquire_owned().map_err(|_| {
             let message = "Too many files wait for the fields behind them; send bucket and path \
                            before the file.";
+            ApiError::new(Code::ServiceUnavailable, message)
+        })
+    }
+
+    /// The stored connections.
+    ///
+    /// # Errors
+    /// `SERVICE_UNAVAILABLE` where there is no control plane.
+    pub fn connections(&self) -> Result<&Connections, ApiError> {
+        self.parts.connections.as_ref().ok_or_else(|| {
+            let message = "This installation keeps no connections: set DATABASE_URL or \
+                           PLATFORM_DATABASE_URL.";
             ApiError::new(Code::ServiceUnavailable, message)
         })
     }

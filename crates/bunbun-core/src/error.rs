@@ -149,6 +149,60 @@ codes! {
     RangeNotSatisfiable = "RANGE_NOT_SATISFIABLE" => Invalid,
     /// The object is not in the state that the request's conditions ask for.
     PreconditionFailed = "PRECONDITION_FAILED" => Invalid,
+    /// No stored connection of this kind with this id or identifier.
+    ConnectionNotFound = "CONNECTION_NOT_FOUND" => NotFound,
+    /// The project has a connection of this kind with this identifier already.
+    ConnectionExists = "CONNECTION_EXISTS" => Conflict,
+    /// The database behind the connection cannot be reached.
+    ConnectionFailed = "CONNECTION_FAILED" => Unavailable,
+    /// The database refused the connection's user or password; change the stored connection.
+    AuthenticationFailed = "AUTHENTICATION_FAILED" => Upstream,
+    /// The host is, or leads to, an address that this installation does not connect to; its
+    /// operator may allow it by `EGRESS_ALLOW`.
+    HostNotAllowed = "HOST_NOT_ALLOWED" => Invalid,
+    /// The database did not finish in time.
+    Timeout = "TIMEOUT" => Timeout,
+    /// The database refused the query or command; `details` has its own code.
+    QueryInvalid = "QUERY_INVALID" => Invalid,
+    /// The query or command has something in it that is not allowed here; `details.pointer` says
+    /// where.
+    QueryNotAllowed = "QUERY_NOT_ALLOWED" => Invalid,
+    /// No document with this id.
+    DocumentNotFound = "DOCUMENT_NOT_FOUND" => NotFound,
+    /// There is a document with this id, or with a value that has to be unique, already.
+    DocumentExists = "DOCUMENT_EXISTS" => Conflict,
+    /// No key of this name.
+    KeyNotFound = "KEY_NOT_FOUND" => NotFound,
+    /// There is a key of this name already.
+    KeyExists = "KEY_EXISTS" => Conflict,
+    /// The key holds a value of another type.
+    WrongType = "WRONG_TYPE" => Conflict,
+    /// All connections to the database are in use and enough callers wait for one.
+    PoolExhausted = "POOL_EXHAUSTED" => Unavailable,
+    /// No collection of this name.
+    CollectionNotFound = "COLLECTION_NOT_FOUND" => NotFound,
+    /// There is a collection of this name already.
+    CollectionExists = "COLLECTION_EXISTS" => Conflict,
+    /// No database of this name.
+    DatabaseNotFound = "DATABASE_NOT_FOUND" => NotFound,
+    /// No index of this name.
+    IndexNotFound = "INDEX_NOT_FOUND" => NotFound,
+    /// No table of this name.
+    TableNotFound = "TABLE_NOT_FOUND" => NotFound,
+    /// No row with this key.
+    RowNotFound = "ROW_NOT_FOUND" => NotFound,
+    /// There is a row with this key, or with a value that has to be unique, already.
+    RowExists = "ROW_EXISTS" => Conflict,
+    /// The server has nothing of this name.
+    NotFound = "NOT_FOUND" => NotFound,
+    /// The server takes no writes at the moment: it is a replica or set to read-only.
+    ReadOnly = "READ_ONLY" => Conflict,
+    /// The server does not know this command or lacks the module for it.
+    NotSupported = "NOT_SUPPORTED" => Invalid,
+    /// The change has to say which version it is based on: send `If-Match`.
+    PreconditionRequired = "PRECONDITION_REQUIRED" => Invalid,
+    /// The project has as many of these as it may have.
+    LimitReached = "LIMIT_REACHED" => Conflict,
 }
 
 /// How an error of any crate presents itself at a boundary.

@@ -124,6 +124,21 @@ uuid_id! {
     BackupId
 }
 
+uuid_id! {
+    /// A stored connection to a database.
+    ConnectionId
+}
+
+uuid_id! {
+    /// A project's data key, under which its stored secrets are encrypted.
+    DataKeyId
+}
+
+uuid_id! {
+    /// A row of the audit log.
+    AuditId
+}
+
 #[cfg(test)]
 mod tests {
     use super::{ProjectRef, write_hex};

@@ -3,6 +3,8 @@
 
 pub mod clock;
 pub mod config;
+pub mod egress;
+pub mod encryption;
 pub mod error;
 pub mod id;
 pub mod jwt;

@@ -271,6 +271,7 @@ impl Api {
             metrics_open: config.telemetry.metrics_open,
             explain: Arc::<Late>::clone(&late),
             backups: backups.clone(),
+            connections: None,
             mailbox: mailbox.map(|mailbox| {
                 let shown = move || json!({ "mails": mailbox.mails() });
                 Arc::new(shown) as Arc<dyn DevMailbox>

@@ -10,6 +10,7 @@ pub mod health;
 pub mod livez;
 pub mod metrics;
 pub mod openapi;
+pub mod platform;
 pub mod readyz;
 pub mod storage;
 
@@ -27,6 +28,7 @@ pub(crate) fn router() -> OpenApiRouter<Arc<ApiState>> {
         .merge(auth::router())
         .merge(storage::router())
         .merge(backups::router())
+        .merge(platform::router())
         .merge(gateway::router())
         .merge(health::router())
         .routes(routes!(livez::get_livez))

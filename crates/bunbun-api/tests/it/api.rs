@@ -97,6 +97,7 @@ impl Api {
             spool_directory: std::env::temp_dir().join("bunbun-api-tests"),
             metrics: Arc::new(|| "bunbun_up 1\n".to_owned()),
             metrics_open: false,
+            connections: None,
             mailbox: None,
             explain: Arc::new(FixedExplain),
             backups: None,

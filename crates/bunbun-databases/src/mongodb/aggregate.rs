@@ -1,10 +1,10 @@
 //! `aggregate`, and the questions that answer with a number, values or a plan.
 
-use mongodb::bson::{Document, RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf, raw::cstr};
+use mongodb::bson::{Document, RawArrayBuf, RawDocument, RawDocumentBuf, raw::cstr};
 
 use super::{
     Mongodb,
-    command::{Command, extend, single},
+    command::{Command, single},
     ejson::{self, Format},
     fault,
     find::{Collected, Page},
@@ -13,7 +13,7 @@ use super::{
     raw,
     write::number,
 };
-use crate::error::Error;
+use crate::Error;
 
 /// Most stages of a pipeline; the server's own limit.
 const MAX_STAGES: usize = 1000;
@@ -57,16 +57,18 @@ impl Aggregate {
                 raw::elements(document).is_ok_and(|elements| elements.count() == 1)
             });
             if stage.kind != raw::kind::DOCUMENT || !has_one_key {
-                return Err(fault::invalid(format!(
-                    "Stage {stages} of the pipeline is not a document with one operator."
-                )));
+                return Err(fault::invalid(
+                    format!("Stage {stages} of the pipeline is not a document with one operator."),
+                    "/pipeline",
+                ));
             }
             stages += 1;
         }
         if stages > MAX_STAGES {
-            return Err(fault::invalid(format!(
-                "A pipeline has at most {MAX_STAGES} stages."
-            )));
+            return Err(fault::invalid(
+                format!("A pipeline has at most {MAX_STAGES} stages."),
+                "/pipeline",
+            ));
         }
         namespace.check(Some(self.pipeline.as_bytes()), "/pipeline")?;
         namespace.check(self.variables.as_deref().map(RawDocument::as_bytes), "/let")?;
@@ -228,6 +230,7 @@ impl Mongodb {
         if key.is_empty() || key.starts_with('$') || key.contains('\0') {
             return Err(fault::invalid(
                 "'key' is the name of a field, with dots for fields within.",
+                "/key",
             ));
         }
         let command = Command::new(cstr!("distinct"), namespace.collection)
@@ -237,7 +240,7 @@ impl Mongodb {
         let reply = self.read(namespace.database, command).await?;
         let reply = raw_of(&reply)?;
         let values = raw::get(reply.as_bytes(), "values").and_then(|values| values.as_nested());
-        let values = values.ok_or_else(|| fault::internal("a reply without values"))?;
+        let values = values.ok_or_else(|| Error::internal("a reply without values"))?;
         raw::elements(values)
             .map_err(fault::malformed)?
             .map(|element| {
@@ -288,6 +291,7 @@ impl Mongodb {
                 if aggregate.writes() {
                     return Err(fault::invalid(
                         "A pipeline that writes cannot be explained; leave its last stage out.",
+                        "/pipeline",
                     ));
                 }
                 aggregate.command(namespace, 0)
@@ -319,15 +323,5 @@ impl Mongodb {
 
 /// A reply as bytes.
 pub(super) fn raw_of(document: &Document) -> Result<RawDocumentBuf, Error> {
-    RawDocumentBuf::try_from(document).map_err(|error| fault::internal(error.to_string()))
-}
-
-/// The documents of an array as a document, for a guard's pointer.
-pub(super) fn copy_array(array: RawBsonRef<'_>) -> Option<RawArrayBuf> {
-    let mut copy = RawArrayBuf::new();
-    for value in array.as_array()?.into_iter() {
-        copy.push(value.ok()?);
-    }
-    let _ = extend;
-    Some(copy)
+    RawDocumentBuf::try_from(document).map_err(|error| Error::internal(error.to_string()))
 }

@@ -8,7 +8,7 @@ use super::{
     namespace::Namespace,
     write::{Change, Delete, Update, WriteError, Written, check_replacement},
 };
-use crate::error::Error;
+use crate::Error;
 
 /// One operation.
 #[derive(Debug, Clone)]

@@ -27,10 +27,7 @@ use super::{
     document::Condition,
     fault,
 };
-use crate::{
-    connection::{Limits, PoolStatus, Settings},
-    error::Error,
-};
+use crate::{Error, Limits, PoolStatus, Settings, TlsMode};
 
 /// A server gets so much longer than it was told to take before its answer is not waited for.
 const GRACE: Duration = Duration::from_millis(500);
@@ -56,6 +53,8 @@ struct Shared {
     waiting: AtomicUsize,
     /// How many [`Condition`]s the server does not know.
     unknown_conditions: AtomicUsize,
+    /// Whether the server does not know all types in `$type`.
+    lacks_rare_types: AtomicBool,
 }
 
 impl Mongodb {
@@ -70,13 +69,14 @@ impl Mongodb {
             shared: Arc::new(Shared {
                 settings: settings.clone(),
                 egress: egress.clone(),
-                limits: limits.clone(),
+                limits: *limits,
                 live: Mutex::new(Some(Arc::new(live))),
                 dialling: AsyncMutex::new(None),
                 stale: AtomicBool::new(false),
                 permits: Arc::new(Semaphore::new(limits.max_connections)),
                 waiting: AtomicUsize::new(0),
                 unknown_conditions: AtomicUsize::new(0),
+                lacks_rare_types: AtomicBool::new(false),
             }),
         })
     }
@@ -91,7 +91,7 @@ impl Mongodb {
     pub(super) async fn read(&self, database: &str, command: Command) -> Result<Document, Error> {
         let _permit = self.permit().await?;
         match self.attempt(database, command.clone()).await {
-            Err(error) if self.is_stale() && fault::is_unreachable(&error) => {
+            Err(error) if self.is_stale() && fault::is_lost(&error) => {
                 self.attempt(database, command).await
             }
             other => other,
@@ -101,16 +101,25 @@ impl Mongodb {
     async fn attempt(&self, database: &str, command: Command) -> Result<Document, Error> {
         let live = self.live().await?;
         let database = live.client.database(database);
-        let command = self.timed(command);
-        self.within(async { database.run_raw_command(command.into_document()).await })
-            .await
+        let timed = self.timed(command.clone());
+        let work = async {
+            match database.run_raw_command(timed.into_document()).await {
+                // Some servers do not know it everywhere. They have done nothing yet, and we do
+                // not wait for longer than it says.
+                Err(error) if fault::is_unknown_limit(&error) => {
+                    database.run_raw_command(command.into_document()).await
+                }
+                other => other,
+            }
+        };
+        self.within(work).await
     }
 
     /// Opens a cursor for a command that changes nothing; a second time where the connection broke.
     pub(super) async fn open(&self, database: &str, command: Command) -> Result<Batches, Error> {
         let permit = self.permit().await?;
         let cursor = match self.cursor(database, command.clone()).await {
-            Err(error) if self.is_stale() && fault::is_unreachable(&error) => {
+            Err(error) if self.is_stale() && fault::is_lost(&error) => {
                 self.cursor(database, command).await?
             }
             other => other?,
@@ -173,7 +182,7 @@ impl Mongodb {
         let outcome = timeout(self.shared.limits.operation_timeout + GRACE, work).await;
         self.noted(
             outcome
-                .map_err(|_| fault::timeout())
+                .map_err(|_| Error::timeout())
                 .and_then(|done| done.map_err(fault::from_driver)),
         )
     }
@@ -181,7 +190,7 @@ impl Mongodb {
     /// Remembers that the server has to be looked for again.
     fn noted<T>(&self, outcome: Result<T, Error>) -> Result<T, Error> {
         if let Err(error) = &outcome
-            && fault::is_unreachable(error)
+            && fault::is_lost(error)
         {
             self.shared.stale.store(true, Ordering::Relaxed);
         }
@@ -228,7 +237,9 @@ impl Mongodb {
             return Ok(live);
         }
         if failed.is_some_and(|at| at.elapsed() < REDIAL) {
-            return Err(fault::unreachable("the server was not found a moment ago"));
+            return Err(Error::connection_failed(
+                "the server was not found a moment ago",
+            ));
         }
         if shared.permits.is_closed() {
             return Err(fault::closed());
@@ -260,7 +271,7 @@ impl Mongodb {
     }
 
     pub(super) fn uses_tls(&self) -> bool {
-        self.shared.settings.uses_tls()
+        self.shared.settings.tls != TlsMode::Disable
     }
 
     pub(super) fn pool_status(&self) -> PoolStatus {
@@ -272,11 +283,19 @@ impl Mongodb {
             .as_ref()
             .map_or(0, |live| live.open_connections());
         PoolStatus {
-            size: open,
+            size: shared.limits.max_connections,
             in_use,
             idle: open.saturating_sub(in_use),
             waiting: shared.waiting.load(Ordering::Relaxed),
         }
+    }
+
+    pub(super) fn knows_rare_types(&self) -> bool {
+        !self.shared.lacks_rare_types.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn without_rare_types(&self) {
+        self.shared.lacks_rare_types.store(true, Ordering::Relaxed);
     }
 
     /// The most exact condition that the server has not refused.
@@ -328,7 +347,7 @@ impl Batches {
     pub(super) async fn next(&mut self) -> Result<Option<RawBatch>, Error> {
         let next = timeout_at(self.deadline, self.cursor.next()).await;
         let next = next
-            .map_err(|_| fault::timeout())
+            .map_err(|_| Error::timeout())
             .and_then(|batch| batch.transpose().map_err(fault::from_driver));
         self.mongodb.noted(next)
     }

@@ -11,7 +11,7 @@ use super::{
     namespace::Namespace,
     raw,
 };
-use crate::error::Error;
+use crate::Error;
 
 /// Counts that are asked for at once.
 const COUNTS_AT_ONCE: usize = 4;
@@ -112,11 +112,14 @@ impl Mongodb {
         for element in raw::elements(options.as_bytes()).map_err(fault::malformed)? {
             let element = element.map_err(fault::malformed)?;
             if !OPTIONS.contains(&element.key) {
-                return Err(fault::invalid(format!(
-                    "'{}' is not an option of collections; these are: {}.",
-                    element.key,
-                    OPTIONS.join(", ")
-                )));
+                return Err(fault::invalid(
+                    format!(
+                        "'{}' is not an option of collections; these are: {}.",
+                        element.key,
+                        OPTIONS.join(", ")
+                    ),
+                    "/options",
+                ));
             }
         }
         // What is stored runs later on behalf of readers: it never writes.
@@ -141,7 +144,7 @@ impl Mongodb {
     pub async fn drop_collection(&self, namespace: &Namespace<'_>) -> Result<(), Error> {
         // Newer servers say nothing where there is no collection.
         if !self.collection_exists(namespace).await? {
-            return Err(fault::collection_not_found(namespace.collection));
+            return Err(Error::not_found("collection"));
         }
         let command = Command::new(cstr!("drop"), namespace.collection);
         self.run(namespace.database, command).await?;

@@ -13,6 +13,7 @@
 
 use std::{
     collections::VecDeque,
+    io::Write as _,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -26,16 +27,17 @@ use mongodb::{
     bson::{Document, doc},
     event::{EventHandler, cmap::CmapEvent},
     options::{
-        AuthMechanism, ClientOptions, Credential, ServerAddress, ServerMonitoringMode, Tls,
-        TlsOptions,
+        AuthMechanism as Mechanism, ClientOptions, Credential, ServerAddress, ServerMonitoringMode,
+        Tls, TlsOptions,
     },
 };
+use tempfile::NamedTempFile;
 use tokio::time::timeout;
 
 use super::{fault, relay::Relay};
 use crate::{
-    connection::{Limits, Settings},
-    error::Error,
+    Error, Limits, Options, Settings, TlsMode,
+    connection::options::{AuthMechanism, MongodbOptions},
 };
 
 /// Most servers that are asked for the primary.
@@ -49,6 +51,7 @@ pub(super) struct Live {
     pub(super) client: Client,
     open: Arc<AtomicUsize>,
     _relay: Option<Relay>,
+    _certificate: Option<NamedTempFile>,
 }
 
 impl Live {
@@ -104,7 +107,8 @@ pub(super) async fn dial(
             Err(error) => last = Some(error),
         }
     }
-    Err(last.unwrap_or_else(|| fault::unreachable("no member of the replica set is its primary")))
+    Err(last
+        .unwrap_or_else(|| Error::connection_failed("no member of the replica set is its primary")))
 }
 
 /// Whether this server takes writes.
@@ -116,7 +120,7 @@ fn is_wanted(hello: &Document, seeds: &Seeds) -> Result<bool, Error> {
     if let Some(wanted) = &seeds.replica_set
         && set != Some(wanted)
     {
-        return Err(fault::unreachable(
+        return Err(Error::connection_failed(
             "the server is not a member of this replica set",
         ));
     }
@@ -141,15 +145,23 @@ fn place(text: &str) -> Option<Member> {
     }
 }
 
+fn options(settings: &Settings) -> Result<&MongodbOptions, Error> {
+    match &settings.options {
+        Options::Mongodb(options) => Ok(options),
+        _ => Err(Error::internal("the settings are another engine's")),
+    }
+}
+
 async fn seeds(settings: &Settings, limits: &Limits) -> Result<Seeds, Error> {
-    let options = settings.mongodb_options();
+    let options = options(settings)?;
+    let several = settings.hosts.len() > 1 || options.replica_set.is_some();
     let mut seeds = Seeds {
         members: settings
             .hosts
             .iter()
             .map(|host| (host.name.clone(), host.port))
             .collect(),
-        discover: settings.hosts.len() > 1 || options.replica_set.is_some(),
+        discover: several && options.direct_connection != Some(true),
         replica_set: options.replica_set.clone(),
         auth_source: options.auth_source.clone(),
     };
@@ -163,7 +175,7 @@ async fn seeds(settings: &Settings, limits: &Limits) -> Result<Seeds, Error> {
         let lookup = ClientOptions::parse(format!("mongodb+srv://{name}/"));
         let records = timeout(limits.connect_timeout, lookup).await;
         let records = records
-            .map_err(|_| fault::timeout())?
+            .map_err(|_| Error::timeout())?
             .map_err(fault::from_driver)?;
         seeds.members = records
             .hosts
@@ -206,7 +218,7 @@ async fn ask(
     // Selection of the server and the command itself have the connection's time each.
     let hello = timeout(limits.connect_timeout * 2, hello).await;
     let hello = hello
-        .map_err(|_| fault::timeout())?
+        .map_err(|_| Error::timeout())?
         .map_err(fault::from_driver)?;
     Ok((live, hello))
 }
@@ -218,30 +230,32 @@ async fn open(
     seeds: &Seeds,
     (name, port): &Member,
 ) -> Result<Live, Error> {
+    let options = options(settings)?;
     // The relay does this again at every connection; here it tells what is refused from what is down.
-    let reached = egress
-        .connect(name, *port, limits.connect_timeout)
-        .await
-        .map_err(fault::egress)?;
+    let reached = egress.connect(name, *port, limits.connect_timeout).await?;
     let mut relay = None;
-    let host = if settings.uses_tls() {
+    let host = if settings.tls != TlsMode::Disable {
         let started = Relay::start(egress, name, *port, limits.connect_timeout).await;
-        relay = Some(started.map_err(|error| fault::internal(error.to_string()))?);
+        relay = Some(started.map_err(Error::internal)?);
         name.clone()
     } else {
-        let peer = reached.peer_addr();
-        peer.map_err(|error| fault::unreachable(error.to_string()))?
-            .ip()
-            .to_string()
+        let peer = reached.peer_addr().map_err(Error::connection_failed)?;
+        peer.ip().to_string()
     };
     let open = Arc::new(AtomicUsize::new(0));
-    let mut options = ClientOptions::builder()
+    let (tls, certificate) = tls(settings, options)?;
+    let mut driver = ClientOptions::builder()
         .hosts(vec![ServerAddress::Tcp {
             host,
             port: Some(*port),
         }])
         .direct_connection(true)
-        .app_name("bunbun".to_owned())
+        .app_name(
+            options
+                .app_name
+                .clone()
+                .unwrap_or_else(|| "bunbun".to_owned()),
+        )
         .connect_timeout(limits.connect_timeout)
         .server_selection_timeout(limits.connect_timeout)
         .max_pool_size(u32::try_from(limits.max_connections).unwrap_or(u32::MAX))
@@ -251,61 +265,63 @@ async fn open(
         // One connection watches the server, not two.
         .server_monitoring_mode(ServerMonitoringMode::Poll)
         .cmap_event_handler(count(Arc::clone(&open)))
+        .tls(tls)
         .build();
-    options.credential = credential(settings, seeds)?;
-    options.socks5_proxy = relay.as_ref().map(Relay::proxy);
-    options.tls = Some(if settings.uses_tls() {
-        Tls::Enabled(
-            TlsOptions::builder()
-                .allow_invalid_certificates(settings.allows_any_certificate())
-                .build(),
-        )
-    } else {
-        Tls::Disabled
-    });
-    let client = Client::with_options(options).map_err(fault::from_driver)?;
+    driver.credential = credential(settings, options, seeds);
+    driver.socks5_proxy = relay.as_ref().map(Relay::proxy);
+    let client = Client::with_options(driver).map_err(fault::from_driver)?;
     Ok(Live {
         client,
         open,
         _relay: relay,
+        _certificate: certificate,
     })
 }
 
-fn credential(settings: &Settings, seeds: &Seeds) -> Result<Option<Credential>, Error> {
-    let Some(username) = &settings.username else {
-        return Ok(None);
-    };
-    let options = settings.mongodb_options();
-    let mechanism = match options.auth_mechanism.as_deref() {
-        None => None,
-        Some("SCRAM-SHA-1") => Some(AuthMechanism::ScramSha1),
-        Some("SCRAM-SHA-256") => Some(AuthMechanism::ScramSha256),
-        Some("PLAIN") if settings.uses_tls() => Some(AuthMechanism::Plain),
-        Some("PLAIN") => {
-            return Err(fault::invalid(
-                "PLAIN sends the password as it is; it needs TLS.",
-            ));
-        }
-        Some(_) => {
-            return Err(fault::invalid(
-                "authMechanism is SCRAM-SHA-256, SCRAM-SHA-1 or PLAIN.",
-            ));
-        }
-    };
+fn credential(settings: &Settings, options: &MongodbOptions, seeds: &Seeds) -> Option<Credential> {
+    let username = settings.username.clone()?;
     // As connection strings have it: the database in the path is where the user lives, else admin.
     let source = seeds
         .auth_source
         .clone()
         .or_else(|| settings.database.clone());
     let mut credential = Credential::default();
-    credential.username = Some(username.clone());
+    credential.username = Some(username);
     credential.password = settings
         .password
         .as_ref()
         .map(|password| password.expose_secret().to_owned());
     credential.source = Some(source.unwrap_or_else(|| "admin".to_owned()));
-    credential.mechanism = mechanism;
-    Ok(Some(credential))
+    credential.mechanism = options.auth_mechanism.map(|mechanism| match mechanism {
+        AuthMechanism::ScramSha1 => Mechanism::ScramSha1,
+        AuthMechanism::ScramSha256 => Mechanism::ScramSha256,
+    });
+    Some(credential)
+}
+
+/// TLS as the connection wants it, and the file that the driver reads an authority's certificate
+/// from; it has to be there as long as connections are made.
+fn tls(
+    settings: &Settings,
+    options: &MongodbOptions,
+) -> Result<(Tls, Option<NamedTempFile>), Error> {
+    if settings.tls == TlsMode::Disable {
+        return Ok((Tls::Disabled, None));
+    }
+    let mut tls = TlsOptions::default();
+    if settings.tls != TlsMode::VerifyFull {
+        tls.allow_invalid_certificates = Some(true);
+    }
+    let mut file = None;
+    if let Some(certificate) = &options.ca_certificate {
+        let mut written = NamedTempFile::new().map_err(Error::internal)?;
+        written
+            .write_all(certificate.as_bytes())
+            .map_err(Error::internal)?;
+        tls.ca_file_path = Some(written.path().to_owned());
+        file = Some(written);
+    }
+    Ok((Tls::Enabled(tls), file))
 }
 
 fn count(open: Arc<AtomicUsize>) -> EventHandler<CmapEvent> {

@@ -3,7 +3,7 @@
 use mongodb::bson::raw::cstr;
 
 use super::{Mongodb, command::Command, namespace::Namespace, write::number};
-use crate::error::Error;
+use crate::Error;
 
 /// A database.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -21,7 +21,7 @@ use super::{
     raw,
     write::{Change, check_replacement},
 };
-use crate::error::Error;
+use crate::Error;
 
 /// So often a document may change between reading and writing before we give up.
 const MAX_ATTEMPTS: usize = 5;
@@ -135,7 +135,7 @@ impl Mongodb {
             ..Find::default()
         };
         let document = self.find_one(namespace, &find).await?;
-        document.ok_or_else(fault::document_not_found)
+        document.ok_or_else(Error::document_not_found)
     }
 
     /// Puts a document into the place of the one with this `_id`.
@@ -151,9 +151,9 @@ impl Mongodb {
         precondition: &Precondition,
     ) -> Result<Changed, Error> {
         check_replacement(document)?;
-        let document = id
-            .put_into(document)
-            .ok_or_else(|| fault::invalid("The document's _id is not the one in the path."))?;
+        let document = id.put_into(document).ok_or_else(|| {
+            fault::invalid("The document's _id is not the one in the path.", "/_id")
+        })?;
         let change = Change::Replacement(document);
         let action = Action::Change {
             change: &change,
@@ -179,6 +179,7 @@ impl Mongodb {
         let Change::Update(update) = change else {
             return Err(fault::invalid(
                 "'update' has operators like $set or is an array of stages; for a whole new document use PUT.",
+                "/update",
             ));
         };
         let update = raw::get(update.as_bytes(), "").and_then(|element| element.as_nested());
@@ -234,13 +235,13 @@ impl Mongodb {
                 return Err(absent(precondition));
             };
             if !digests.contains(&digest(&current)) {
-                return Err(fault::precondition_failed());
+                return Err(Error::precondition_failed());
             }
             if let Some(changed) = self.modify_if_still(namespace, &current, action).await? {
                 return Ok(changed);
             }
         }
-        Err(fault::precondition_failed())
+        Err(Error::precondition_failed())
     }
 
     /// The change, if the document is still what was read.
@@ -298,11 +299,11 @@ impl Mongodb {
             return Ok(None);
         };
         let document =
-            RawDocumentBuf::try_from(value).map_err(|e| fault::internal(e.to_string()))?;
+            RawDocumentBuf::try_from(value).map_err(|e| Error::internal(e.to_string()))?;
         let last = reply.get_document("lastErrorObject").ok();
         let existed = last
             .and_then(|last| last.get_bool("updatedExisting").ok())
-            .unwrap_or(true);
+            .unwrap_or(!upsert);
         Ok(Some(Changed {
             document,
             created: !existed && !is_removal,
@@ -312,7 +313,7 @@ impl Mongodb {
 
 fn absent(precondition: &Precondition) -> Error {
     match precondition {
-        Precondition::None => fault::document_not_found(),
-        _ => fault::precondition_failed(),
+        Precondition::None => Error::document_not_found(),
+        _ => Error::precondition_failed(),
     }
 }

@@ -5,14 +5,14 @@ use mongodb::bson::{RawArrayBuf, RawDocument, RawDocumentBuf, raw::cstr};
 use super::{
     Mongodb,
     client::Batches,
-    command::{Command, extend, lone},
+    command::{Command, extend},
     ejson::{self, Format},
     fault,
     namespace::Namespace,
-    page::{self, Start},
+    page::{self, Direction, Start},
     raw,
 };
-use crate::error::Error;
+use crate::Error;
 
 /// A page ends early when its text is larger than this.
 const MAX_PAGE_BYTES: usize = 16 * 1024 * 1024;
@@ -141,19 +141,23 @@ impl Mongodb {
         let question = find.question(namespace);
         let start = page::decode(find.cursor.as_deref(), question)?;
         let direction = page::direction(find.sort.as_deref());
-        let filter = match (&start, direction) {
+        let batches = match (&start, direction) {
             (Start::After(id), Some(direction)) => {
                 // The cursor came back from outside.
                 namespace.check(Some(id.as_bytes()), "/cursor")?;
-                Some(both(find.filter.as_deref(), &page::behind(id, direction)))
+                self.open_behind(namespace, find, id, direction).await?
             }
             (Start::After(_), None) => {
-                return Err(fault::invalid("The cursor is not one of this query."));
+                return Err(fault::invalid(
+                    "The cursor is not one of this query.",
+                    "/cursor",
+                ));
             }
-            _ => find.filter.clone(),
+            _ => {
+                let command = find.command(namespace, &start, find.filter.as_deref());
+                self.open(namespace.database, command).await?
+            }
         };
-        let command = find.command(namespace, &start, filter.as_deref());
-        let batches = self.open(namespace.database, command).await?;
         let mut page = Collected::new(format, find.limit);
         page.read(batches).await?;
         let by_key = direction.is_some() && find.shows_id();
@@ -164,6 +168,32 @@ impl Mongodb {
             },
             question,
         )
+    }
+
+    /// Documents behind an `_id`; a second time without the rare types where the server does not
+    /// know them.
+    async fn open_behind(
+        &self,
+        namespace: &Namespace<'_>,
+        find: &Find,
+        id: &RawDocument,
+        direction: Direction,
+    ) -> Result<Batches, Error> {
+        let start = Start::After(id.to_owned());
+        let command = |rare| {
+            let filter = both(find.filter.as_deref(), &page::behind(id, direction, rare));
+            find.command(namespace, &start, Some(&filter))
+        };
+        if self.knows_rare_types() {
+            match self.open(namespace.database, command(true)).await {
+                Err(error) if fault::is_query_refused(&error) => {}
+                other => return other,
+            }
+        }
+        let batches = self.open(namespace.database, command(false)).await?;
+        // It was the types, not the caller's filter.
+        self.without_rare_types();
+        Ok(batches)
     }
 
     /// The first document that fits, as its bytes.
@@ -296,8 +326,7 @@ impl Collected {
 /// The value under the empty key as JSON.
 pub(super) fn lone_as_json(document: &RawDocument, format: Format) -> Result<Vec<u8>, Error> {
     let mut out = Vec::new();
-    let element = raw::get(document.as_bytes(), "").ok_or_else(|| fault::internal("no value"))?;
+    let element = raw::get(document.as_bytes(), "").ok_or_else(|| Error::internal("no value"))?;
     ejson::write_value(&element, format, &mut out).map_err(fault::malformed)?;
-    let _ = lone;
     Ok(out)
 }

@@ -13,7 +13,7 @@ use mongodb::bson::{Binary, RawDocumentBuf, oid::ObjectId, raw::cstr, spec::Bina
 use uuid::Uuid;
 
 use super::{ejson, fault, raw, raw::kind};
-use crate::error::Error;
+use crate::Error;
 
 /// An `_id`: a document with it under the empty key.
 #[derive(Debug, Clone)]
@@ -55,12 +55,15 @@ impl DocumentId {
 
     fn from_text(text: &str) -> Result<Self, Error> {
         let document = ejson::parse_value(text.as_bytes())
-            .map_err(|error| fault::invalid(format!("The id in the path: {error}.")))?;
+            .map_err(|error| fault::invalid(format!("The id in the path: {error}."), "/id"))?;
         let is_impossible = raw::get(document.as_bytes(), "").is_none_or(|element| {
             matches!(element.kind, kind::ARRAY | kind::REGEX | kind::UNDEFINED)
         });
         if is_impossible {
-            return Err(fault::invalid("No document has an _id of this type."));
+            return Err(fault::invalid(
+                "No document has an _id of this type.",
+                "/id",
+            ));
         }
         Ok(Self(document))
     }

@@ -4,13 +4,13 @@ use mongodb::bson::{RawArrayBuf, RawDocument, RawDocumentBuf, raw::cstr};
 
 use super::{
     Mongodb,
-    command::{Command, extend},
+    command::Command,
     ejson::{self, Format},
     fault,
     namespace::Namespace,
     raw::{self, kind},
 };
-use crate::error::Error;
+use crate::Error;
 
 /// The options that an index takes from a caller.
 const OPTIONS: [&str; 18] = [
@@ -77,11 +77,14 @@ impl Mongodb {
         for element in raw::elements(options.as_bytes()).map_err(fault::malformed)? {
             let element = element.map_err(fault::malformed)?;
             if !OPTIONS.contains(&element.key) {
-                return Err(fault::invalid(format!(
-                    "'{}' is not an option of indexes; these are: {}.",
-                    element.key,
-                    OPTIONS.join(", ")
-                )));
+                return Err(fault::invalid(
+                    format!(
+                        "'{}' is not an option of indexes; these are: {}.",
+                        element.key,
+                        OPTIONS.join(", ")
+                    ),
+                    "/options",
+                ));
             }
         }
         let name = match raw::get(options.as_bytes(), "name") {
@@ -89,7 +92,10 @@ impl Mongodb {
             None => default_name(key)?,
         };
         if name.is_empty() || name == "*" {
-            return Err(fault::invalid("An index needs a name, which is not '*'."));
+            return Err(fault::invalid(
+                "An index needs a name, which is not '*'.",
+                "/options/name",
+            ));
         }
         let mut index = RawDocumentBuf::new();
         index.append(cstr!("key"), key);
@@ -106,7 +112,6 @@ impl Mongodb {
         let command = Command::new(cstr!("createIndexes"), namespace.collection)
             .set(cstr!("indexes"), indexes);
         self.run(namespace.database, command).await?;
-        let _ = extend;
         Ok(name)
     }
 
@@ -119,6 +124,7 @@ impl Mongodb {
         if name == "*" {
             return Err(fault::invalid(
                 "'*' would drop every index; drop them one by one.",
+                "/name",
             ));
         }
         let command =
@@ -148,13 +154,17 @@ fn default_name(key: &RawDocument) -> Result<String, Error> {
             _ => {
                 return Err(fault::invalid(
                     "An index's key has 1, -1 or a type like \"text\" for each field.",
+                    "/key",
                 ));
             }
         };
         parts.push(format!("{}_{value}", element.key));
     }
     if parts.is_empty() {
-        return Err(fault::invalid("An index's key names at least one field."));
+        return Err(fault::invalid(
+            "An index's key names at least one field.",
+            "/key",
+        ));
     }
     Ok(parts.join("_"))
 }

@@ -43,15 +43,14 @@ pub use self::{
     schema::{FieldStats, MAX_SAMPLE, Schema, TypeStats},
     write::{Change, Delete, MAX_WRITES, Update, WriteError, Written},
 };
-use crate::{
-    connection::{Database, Limits, PoolStatus, ServerInfo, Settings},
-    error::Error,
-};
+use crate::{Database, DatabaseType, Error, Limits, PoolStatus, ServerInfo, Settings};
 
 /// The driver's BSON types, for those who build requests.
 pub use mongodb::bson;
 
 impl Database for Mongodb {
+    const TYPE: DatabaseType = DatabaseType::Mongodb;
+
     async fn connect(settings: &Settings, egress: &Egress, limits: &Limits) -> Result<Self, Error> {
         Self::dial(settings, egress, limits).await
     }

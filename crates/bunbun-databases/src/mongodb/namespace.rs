@@ -1,7 +1,7 @@
 //! Names of databases and collections, and who asks.
 
 use super::{fault, guard::Scope};
-use crate::error::Error;
+use crate::Error;
 
 /// A collection, or a database where `collection` is empty, on behalf of a caller.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +26,7 @@ impl<'a> Namespace<'a> {
         if database.is_empty() || database.len() > 63 || database.contains(FORBIDDEN) {
             return Err(fault::invalid(
                 "No database can have this name: 1 to 63 bytes without /\\. \"$*<>:|? are possible.",
+                "/database",
             ));
         }
         Ok(Self {
@@ -54,12 +55,13 @@ impl<'a> Namespace<'a> {
             return Err(fault::invalid(
                 "No collection can have this name: 1 to 255 bytes without $ and without a dot at \
                  the ends are possible.",
+                "/collection",
             ));
         }
         if collection.starts_with("system.") {
-            return Err(fault::not_allowed(
+            return Err(Error::query_not_allowed(
                 "Collections named system.* are the server's own.",
-                "",
+                "/collection",
             ));
         }
         Ok(Self {

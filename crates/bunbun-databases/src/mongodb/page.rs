@@ -12,7 +12,7 @@ use mongodb::bson::{
 use sha2::{Digest as _, Sha256};
 
 use super::{command::lone, fault, raw, raw::kind};
-use crate::error::Error;
+use crate::Error;
 
 /// Most items of a page.
 pub const MAX_LIMIT: usize = 1000;
@@ -73,6 +73,7 @@ pub(super) fn decode(text: Option<&str>, question: [u8; 8]) -> Result<Start, Err
         fault::invalid(
             "The cursor is not one of this query; take next_cursor of the page before, with the \
              same filter, sort and projection.",
+            "/cursor",
         )
     };
     let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| wrong())?;
@@ -93,30 +94,35 @@ pub(super) fn decode(text: Option<&str>, question: [u8; 8]) -> Result<Start, Err
     Ok(Start::After(value))
 }
 
-/// The types that an `_id` can have, in the server's order, by their number in `$type`.
+/// The types that an `_id` can have, in the server's order, by their number in `$type`. Numbers
+/// compare with one another, and texts with symbols.
 const ORDER: &[&[i32]] = &[
-    &[-1],
+    &[MIN_KEY],
     &[10],
-    &[1, 16, 18, 19],
-    &[2, 14],
+    &[NUMBER, 16, 18, 19],
+    &[TEXT, 14],
     &[3],
     &[5],
     &[7],
     &[8],
     &[9],
     &[17],
-    &[127],
+    &[MAX_KEY],
 ];
+const MIN_KEY: i32 = -1;
+const MAX_KEY: i32 = 127;
+const NUMBER: i32 = 1;
+const TEXT: i32 = 2;
 
 /// A condition for all documents behind an `_id`. Comparisons hold within a type only, so the
-/// types behind it are named.
-pub(super) fn behind(id: &RawDocument, direction: Direction) -> RawDocumentBuf {
-    let (operator, value): (&CStr, _) = match direction {
-        Direction::Up => (cstr!("$gt"), lone(id)),
-        Direction::Down => (cstr!("$lt"), lone(id)),
+/// types behind it are named; `rare`: also the values that FerretDB does not know.
+pub(super) fn behind(id: &RawDocument, direction: Direction, rare: bool) -> RawDocumentBuf {
+    let operator: &CStr = match direction {
+        Direction::Up => cstr!("$gt"),
+        Direction::Down => cstr!("$lt"),
     };
     let number = raw::get(id.as_bytes(), "").map_or(0, |element| match element.kind {
-        kind::MIN_KEY => -1,
+        kind::MIN_KEY => MIN_KEY,
         other => i32::from(other),
     });
     let place = ORDER
@@ -128,11 +134,24 @@ pub(super) fn behind(id: &RawDocument, direction: Direction) -> RawDocumentBuf {
         Direction::Down => &ORDER[..place],
     };
     let mut choices = RawArrayBuf::new();
-    choices.push(on_id(operator, value));
-    for &number in others.iter().copied().flatten() {
-        choices.push(on_id(cstr!("$type"), number));
+    choices.push(on_id(operator, lone(id)));
+    for &types in others {
+        match types {
+            [MIN_KEY | MAX_KEY] if !rare => {}
+            [NUMBER, ..] => {
+                choices.push(on_id(cstr!("$gte"), f64::NEG_INFINITY));
+                if rare {
+                    choices.push(on_id(cstr!("$eq"), f64::NAN));
+                }
+            }
+            [TEXT, ..] => choices.push(on_id(cstr!("$gte"), "")),
+            _ => types
+                .iter()
+                .for_each(|&number| choices.push(on_id(cstr!("$type"), number))),
+        }
     }
-    if let Some(nan) = raw::get(id.as_bytes(), "").and_then(|id| around_nan(id, direction)) {
+    if rare && let Some(nan) = raw::get(id.as_bytes(), "").and_then(|id| around_nan(id, direction))
+    {
         choices.push(nan);
     }
     let mut condition = RawDocumentBuf::new();

@@ -12,7 +12,7 @@ use super::{
     namespace::Namespace,
     raw::{self, Element, kind},
 };
-use crate::error::Error;
+use crate::Error;
 
 /// Most documents of a sample.
 pub const MAX_SAMPLE: usize = 10_000;

@@ -18,7 +18,7 @@ use super::{
     namespace::Namespace,
     raw::{self, kind},
 };
-use crate::error::Error;
+use crate::Error;
 
 /// Most documents or operations of one request.
 pub const MAX_WRITES: usize = 1000;
@@ -103,6 +103,7 @@ impl Change {
                 if keys.any(|is_operator| Some(is_operator) != first) {
                     return Err(fault::invalid(
                         "An update has operators or fields, not both.",
+                        "/update",
                     ));
                 }
                 Ok(match first {
@@ -112,6 +113,7 @@ impl Change {
             }
             _ => Err(fault::invalid(
                 "An update is a document or an array of stages.",
+                "/update",
             )),
         }
     }
@@ -200,16 +202,17 @@ impl Mongodb {
         format: Format,
     ) -> Result<(Vec<u8>, usize), Error> {
         if documents.is_empty() || documents.len() > MAX_WRITES {
-            return Err(fault::invalid(format!(
-                "1 to {MAX_WRITES} documents can be inserted at once."
-            )));
+            return Err(fault::invalid(
+                format!("1 to {MAX_WRITES} documents can be inserted at once."),
+                "/documents",
+            ));
         }
         let documents: Vec<RawDocumentBuf> = documents.iter().map(ensure_id).collect();
         let written = self.insert_prepared(namespace, &documents, ordered).await?;
         if let Some(first) = written.errors.first() {
             let errors: Vec<_> = written.errors.iter().map(describe).collect();
             let details = json!({ "inserted": written.matched, "errors": errors });
-            return Err(fault::with_details(first.clone().into_error(), details));
+            return Err(first.clone().into_error().details(details));
         }
         let mut ids = vec![b'['];
         for document in &documents {
@@ -231,15 +234,24 @@ impl Mongodb {
         documents: &[RawDocumentBuf],
         ordered: bool,
     ) -> Result<Written, Error> {
+        let count = documents.len();
         let documents: RawArrayBuf = documents.iter().map(|d| RawBsonRef::Document(d)).collect();
-        self.write(
-            namespace,
-            cstr!("insert"),
-            cstr!("documents"),
-            documents,
-            ordered,
-        )
-        .await
+        let mut written = self
+            .write(
+                namespace,
+                cstr!("insert"),
+                cstr!("documents"),
+                documents,
+                ordered,
+            )
+            .await?;
+        // Not every server counts only what it inserted.
+        let inserted = match written.errors.first() {
+            Some(first) if ordered => first.index,
+            _ => count - written.errors.len(),
+        };
+        written.matched = inserted as u64;
+        Ok(written)
     }
 
     /// Updates or replaces; all operations are one command.
@@ -330,7 +342,7 @@ fn read_reply(reply: &Document) -> Result<Written, Error> {
         let value = RawDocumentBuf::try_from(&mongodb::bson::doc! {
             "": upserted.get("_id").cloned().unwrap_or(Bson::Null)
         });
-        let value = value.map_err(|error| fault::internal(error.to_string()))?;
+        let value = value.map_err(|error| Error::internal(error.to_string()))?;
         id.append(cstr!(""), lone(&value));
         let index = usize::try_from(number(upserted, "index")).unwrap_or_default();
         written.upserted.push((index, id));
@@ -396,9 +408,10 @@ pub(super) fn check_replacement(document: &RawDocument) -> Result<(), Error> {
     match first {
         Some(Ok(element)) if element.key.starts_with('$') => Err(fault::invalid(
             "The body is the whole new document; for operators like $set use PATCH.",
+            "",
         )),
         Some(Ok(element)) if element.kind == kind::ARRAY && element.key == "_id" => {
-            Err(fault::invalid("No document has an array as _id."))
+            Err(fault::invalid("No document has an array as _id.", "/_id"))
         }
         _ => Ok(()),
     }

@@ -91,8 +91,8 @@ async fn what_a_collection_stores_for_later_cannot_run_code_or_write() {
             "QUERY_NOT_ALLOWED",
         ),
         (r#"{"viewOn":"system.users"}"#, "QUERY_NOT_ALLOWED"),
-        (r#"{"storageEngine":{}}"#, "INVALID_REQUEST"),
-        (r#"{"maxTimeMS":0}"#, "INVALID_REQUEST"),
+        (r#"{"storageEngine":{}}"#, "VALIDATION_FAILED"),
+        (r#"{"maxTimeMS":0}"#, "VALIDATION_FAILED"),
     ] {
         let created = place
             .mongodb
@@ -142,7 +142,7 @@ async fn indexes_are_created_listed_and_dropped_one_by_one() {
                 .mongodb
                 .create_index(&namespace, &document(key), &document(options))
                 .await;
-            assert_eq!(code(refused), "INVALID_REQUEST", "{key} {options}");
+            assert_eq!(code(refused), "VALIDATION_FAILED", "{key} {options}");
         }
         let partial = document(r#"{"partialFilterExpression":{"$where":"1"}}"#);
         let refused = place
@@ -152,7 +152,7 @@ async fn indexes_are_created_listed_and_dropped_one_by_one() {
         assert_eq!(code(refused), "QUERY_NOT_ALLOWED");
         assert_eq!(
             code(place.mongodb.drop_index(&namespace, "*").await),
-            "INVALID_REQUEST"
+            "VALIDATION_FAILED"
         );
         place
             .mongodb

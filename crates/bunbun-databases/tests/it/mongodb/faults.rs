@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bunbun_core::Classify as _;
 use bunbun_databases::{
-    connection::{Database as _, Limits},
+    Database as _, Limits,
     mongodb::{Find, Namespace, Selection, ejson::Format},
 };
 use bunbun_test::{MongodbKind, MongodbServer};
@@ -194,7 +194,7 @@ async fn a_thousand_callers_share_ten_connections() {
         assert_eq!(outcome.expect("everyone is served"), 1);
     }
     let status = place.mongodb.status();
-    assert!(status.size <= 10, "{status:?}");
+    assert!(status.idle <= 10, "{status:?}");
     assert_eq!((status.in_use, status.waiting), (0, 0), "{status:?}");
 }
 

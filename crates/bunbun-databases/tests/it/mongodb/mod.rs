@@ -15,8 +15,7 @@ use std::{
 
 use bunbun_core::{egress::Egress, error::Classify as _};
 use bunbun_databases::{
-    connection::{Database as _, Limits, Settings},
-    error::Error,
+    Database as _, Error, Limits, Settings,
     mongodb::{
         Find, Mongodb, Namespace,
         bson::{RawArrayBuf, RawDocumentBuf},
@@ -127,4 +126,9 @@ pub(crate) fn json(bytes: &[u8]) -> Value {
 /// The code of an error.
 pub(crate) fn code<T: std::fmt::Debug>(result: Result<T, Error>) -> &'static str {
     result.expect_err("refused").code().as_str()
+}
+
+/// The public facts of an error.
+pub(crate) fn details(error: &Error) -> Value {
+    bunbun_core::Classify::details(error).unwrap_or_default()
 }

@@ -1,0 +1,11 @@
+//! `/api/platform/mongodb/{ref}/…`: a project's MongoDB connections, worked with.
+
+use std::sync::Arc;
+
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::state::ApiState;
+
+pub(crate) fn router() -> OpenApiRouter<Arc<ApiState>> {
+    OpenApiRouter::new()
+}
