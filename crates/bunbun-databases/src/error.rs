@@ -131,6 +131,7 @@ impl Error {
     #[must_use]
     pub fn not_found(what: &'static str) -> Self {
         let code = match what {
+            "connection" => Code::ConnectionNotFound,
             "collection" => Code::CollectionNotFound,
             "database" => Code::DatabaseNotFound,
             "index" => Code::IndexNotFound,
@@ -203,6 +204,21 @@ impl Error {
     pub fn details(mut self, details: Value) -> Self {
         self.0.details = (!details.is_null()).then_some(details);
         self
+    }
+
+    /// The same for another caller, without the private cause.
+    #[must_use]
+    pub(crate) fn repeat(&self) -> Self {
+        Self(Box::new(Parts {
+            code: self.0.code,
+            message: self.0.message.clone(),
+            details: self.0.details.clone(),
+            retry_after: self.0.retry_after,
+            source: Some(self.0.source.as_deref().map_or_else(
+                || "as another caller was told".into(),
+                |source| bunbun_core::error::chain(source).into(),
+            )),
+        }))
     }
 
     fn retry_after(mut self, after: Duration) -> Self {

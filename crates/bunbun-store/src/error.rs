@@ -35,6 +35,18 @@ pub enum Error {
     /// The project has no such backup.
     #[error("no such backup")]
     BackupNotFound,
+    /// The project has no such connection.
+    #[error("no such connection")]
+    ConnectionNotFound,
+    /// The project has a connection of this identifier.
+    #[error("the identifier is taken")]
+    ConnectionExists,
+    /// The project has as many connections as it may have.
+    #[error("too many connections")]
+    ConnectionLimit,
+    /// A row that nobody here has written; names the column.
+    #[error("{0} holds what BunBun does not write")]
+    Corrupt(&'static str),
 }
 
 impl From<tokio_postgres::Error> for Error {
@@ -85,9 +97,12 @@ impl Classify for Error {
         match self {
             Self::NotConfigured | Self::InvalidUrl(_) => Code::ServiceUnavailable,
             Self::Missing(_) | Self::Unavailable(_) => Code::DatabaseUnavailable,
-            Self::Statement(_) | Self::Migration(_) => Code::Internal,
+            Self::Statement(_) | Self::Migration(_) | Self::Corrupt(_) => Code::Internal,
             Self::BackupInProgress => Code::BackupInProgress,
             Self::BackupNotFound => Code::BackupNotFound,
+            Self::ConnectionNotFound => Code::ConnectionNotFound,
+            Self::ConnectionExists => Code::ConnectionExists,
+            Self::ConnectionLimit => Code::LimitReached,
         }
     }
 
@@ -101,9 +116,12 @@ impl Classify for Error {
                  or set PLATFORM_DATABASE_URL."
             }
             Self::Unavailable(_) => "The control plane's database is not available at the moment.",
-            Self::Statement(_) | Self::Migration(_) => return None,
+            Self::Statement(_) | Self::Migration(_) | Self::Corrupt(_) => return None,
             Self::BackupInProgress => "Another backup or restore of this database is running.",
             Self::BackupNotFound => "There is no backup with this id.",
+            Self::ConnectionNotFound => "There is no such connection.",
+            Self::ConnectionExists => "The project has a connection with this identifier already.",
+            Self::ConnectionLimit => "A project has at most 100 connections: delete one first.",
         };
         Some(message.into())
     }

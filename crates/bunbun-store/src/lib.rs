@@ -4,7 +4,10 @@
 //! A table's functions take the executor first and the tenant second; the caller owns the
 //! transaction. `find` answers with an [`Option`], `get` with an error where there is no row.
 
+pub mod audit_log;
 pub mod backups;
+pub mod data_keys;
+pub mod database_connections;
 mod error;
 mod migrate;
 mod store;

@@ -49,7 +49,10 @@ async fn refused(egress: &Egress, host: &str) -> bool {
         Err(error @ EgressError::NotAllowed { .. }) => {
             assert_eq!(error.code(), Code::HostNotAllowed);
             let told = error.public_message().expect("a message");
-            assert!(!told.contains(host), "{told} tells {host}");
+            assert!(
+                host.len() < 3 || !told.contains(host),
+                "{told} tells {host}"
+            );
             true
         }
         Err(EgressError::Unresolved { .. } | EgressError::Unreachable { .. }) => {
