@@ -49,7 +49,11 @@ pub struct Selection {
 }
 
 impl Aggregate {
-    fn check(&self, namespace: &Namespace<'_>) -> Result<(), Error> {
+    /// Whether it may run at all; also done before it does.
+    ///
+    /// # Errors
+    /// What the guard refuses, and stages that are none.
+    pub fn validate(&self, namespace: &Namespace<'_>) -> Result<(), Error> {
         let mut stages = 0;
         for stage in raw::elements(self.pipeline.as_bytes()).map_err(fault::malformed)? {
             let stage = stage.map_err(fault::malformed)?;
@@ -182,7 +186,7 @@ impl Mongodb {
         aggregate: &Aggregate,
         format: Format,
     ) -> Result<Page, Error> {
-        aggregate.check(namespace)?;
+        aggregate.validate(namespace)?;
         let question = aggregate.question(namespace);
         let offset = match page::decode(aggregate.cursor.as_deref(), question)? {
             Start::Offset(offset) => offset,
@@ -287,7 +291,7 @@ impl Mongodb {
                     .set_if(cstr!("limit"), whole(selection.limit))
             }
             Explained::Aggregate(aggregate) => {
-                aggregate.check(namespace)?;
+                aggregate.validate(namespace)?;
                 if aggregate.writes() {
                     return Err(fault::invalid(
                         "A pipeline that writes cannot be explained; leave its last stage out.",

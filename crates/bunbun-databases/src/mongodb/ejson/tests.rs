@@ -143,6 +143,20 @@ fn numbers_get_the_smallest_integer_type_or_double() {
 }
 
 #[test]
+fn the_plain_form_has_bare_strings() {
+    let document = parse_document(
+        br#"{"_id":{"$oid":"5f5e1d0e8b0c4b3a9c1d2e3f"},"d":{"$date":"2026-11-25T01:02:03Z"},
+            "n":{"$numberDecimal":"1.50"},"b":{"$binary":{"base64":"AQI=","subType":"00"}},
+            "l":{"$numberLong":"5"},"x":{"$numberDouble":"2.0"}}"#,
+    )
+    .expect("types");
+    assert_eq!(
+        written(&document, Format::Plain),
+        r#"{"_id":"5f5e1d0e8b0c4b3a9c1d2e3f","d":"2026-11-25T01:02:03Z","n":"1.50","b":"AQI=","l":5,"x":2.0}"#,
+    );
+}
+
+#[test]
 fn a_value_of_any_type_can_stand_alone() {
     for (text, value) in [
         ("1", Bson::Int32(1)),

@@ -154,7 +154,7 @@ impl Writer<'_> {
     }
 
     fn number(&mut self, kind: u8, value: &[u8]) -> Result<(), Malformed> {
-        let relaxed = self.format == Format::Relaxed;
+        let relaxed = self.format != Format::Canonical;
         match kind {
             kind::INT32 | kind::INT64 => {
                 let (name, number) = if kind == kind::INT32 {
@@ -184,12 +184,25 @@ impl Writer<'_> {
                 let bytes = value
                     .try_into()
                     .map_err(|_| Malformed("a decimal is cut off"))?;
-                self.put(r#"{"$numberDecimal":""#);
-                self.put(&Decimal128::from_bytes(bytes).to_string());
-                self.put(r#""}"#);
+                let text = Decimal128::from_bytes(bytes).to_string();
+                self.wrapped(r#"{"$numberDecimal":"#, |writer| {
+                    writer.out.push(b'"');
+                    writer.put(&text);
+                    writer.out.push(b'"');
+                });
             }
         }
         Ok(())
+    }
+
+    /// A string in its wrapper, or bare where the form is plain.
+    fn wrapped(&mut self, wrapper: &str, write: impl FnOnce(&mut Self)) {
+        if self.format == Format::Plain {
+            return write(self);
+        }
+        self.put(wrapper);
+        write(self);
+        self.out.push(b'}');
     }
 
     fn object_id(&mut self, value: &[u8]) -> Result<(), Malformed> {
@@ -197,23 +210,26 @@ impl Writer<'_> {
         if value.len() != 12 {
             return Err(Malformed("an ObjectId has not 12 bytes"));
         }
-        self.put(r#"{"$oid":""#);
-        for byte in value {
-            self.out.push(DIGITS[usize::from(byte >> 4)]);
-            self.out.push(DIGITS[usize::from(byte & 15)]);
-        }
-        self.put(r#""}"#);
+        self.wrapped(r#"{"$oid":"#, |writer| {
+            writer.out.push(b'"');
+            for byte in value {
+                writer.out.push(DIGITS[usize::from(byte >> 4)]);
+                writer.out.push(DIGITS[usize::from(byte & 15)]);
+            }
+            writer.out.push(b'"');
+        });
         Ok(())
     }
 
     fn date(&mut self, milliseconds: i64) {
-        self.put(r#"{"$date":"#);
-        if self.format == Format::Relaxed && date::is_readable(milliseconds) {
-            self.out.push(b'"');
-            date::write(milliseconds, self.out);
-            self.put(r#""}"#);
+        if self.format != Format::Canonical && date::is_readable(milliseconds) {
+            self.wrapped(r#"{"$date":"#, |writer| {
+                writer.out.push(b'"');
+                date::write(milliseconds, writer.out);
+                writer.out.push(b'"');
+            });
         } else {
-            self.put(r#"{"$numberLong":""#);
+            self.put(r#"{"$date":{"$numberLong":""#);
             self.put(itoa::Buffer::new().format(milliseconds));
             self.put(r#""}}"#);
         }
@@ -232,12 +248,21 @@ impl Writer<'_> {
                 return Err(Malformed("a binary value's two lengths differ"));
             }
         }
-        self.put(r#"{"$binary":{"base64":""#);
+        let is_plain = self.format == Format::Plain;
+        self.put(if is_plain {
+            "\""
+        } else {
+            r#"{"$binary":{"base64":""#
+        });
         let start = self.out.len();
         self.out.resize(start + bytes.len().div_ceil(3) * 4, 0);
         STANDARD
             .encode_slice(bytes, &mut self.out[start..])
             .map_err(|_| Malformed("a binary value is too long"))?;
+        if is_plain {
+            self.out.push(b'"');
+            return Ok(());
+        }
         self.put(r#"","subType":""#);
         let (high, low) = (subtype >> 4, subtype & 15);
         for digit in [high, low] {
