@@ -1,25 +1,78 @@
 //! Stored connections as handlers use them: from a caller's access and an identifier to a live
 //! pool, with the audit log, the cache and the metrics on the way.
 
-use std::{future::Future, ops::Deref, sync::Arc, time::Duration};
+mod cache;
+mod limiter;
+pub(crate) mod secrets;
+pub(crate) mod stored;
+pub(crate) mod trial;
 
-use bunbun_core::{Classify, id::ConnectionId};
-use bunbun_databases::Database;
+use std::{fmt, future::Future, ops::Deref, sync::Arc, time::Duration};
+
+use bunbun_core::{
+    Classify, Code,
+    encryption::MasterKeys,
+    id::{ConnectionId, ProjectRef},
+    task,
+};
+use bunbun_databases::{
+    Database, Error,
+    postgres::pool::Pool,
+    registry::{PoolKey, Registry},
+};
 use bunbun_http::ApiError;
+use bunbun_store::{
+    Store,
+    database_connections::{self as rows, DatabaseConnection, Status},
+};
 
-use crate::access::{Permission, ProjectAccess};
+use self::{cache::Cache, limiter::Limiter, secrets::Secrets};
+use crate::{
+    access::{Permission, ProjectAccess},
+    state::Databases,
+};
+
+/// What the composition root hands over.
+pub struct ConnectionsParts {
+    /// The control plane.
+    pub store: Store,
+    /// The pools.
+    pub registry: Registry,
+    /// The master keys; without them no password can be stored.
+    pub master_keys: Option<MasterKeys>,
+    /// The projects' own databases.
+    pub databases: Arc<dyn Databases>,
+    /// Most trials of a project's connections in a minute.
+    pub tests_per_minute: usize,
+}
 
 /// The stored connections of all projects. Clones share everything.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Connections(Arc<Inner>);
 
-#[derive(Debug)]
-struct Inner;
+struct Inner {
+    store: Store,
+    registry: Registry,
+    secrets: Secrets,
+    databases: Arc<dyn Databases>,
+    cache: Cache,
+    trials: Limiter,
+}
+
+impl fmt::Debug for Connections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Connections")
+            .field(&self.0.registry)
+            .finish()
+    }
+}
 
 /// A live pool, and which stored connection it belongs to. Derefs to the engine.
 #[derive(Debug)]
 pub struct Connected<D> {
     database: Arc<D>,
+    /// The project.
+    pub project: ProjectRef,
     /// The stored connection; `None`: the project's own database.
     pub id: Option<ConnectionId>,
     /// The version of its settings.
@@ -32,6 +85,18 @@ impl<D> Connected<D> {
     #[must_use]
     pub fn share(&self) -> Arc<D> {
         Arc::clone(&self.database)
+    }
+
+    /// A project's own database, which needs no stored connection.
+    #[must_use]
+    pub fn own<P: Permission>(access: &ProjectAccess<P>, database: Arc<D>) -> Self {
+        Self {
+            database,
+            project: access.project().clone(),
+            id: None,
+            version: 0,
+            fresh: access.wants_fresh(),
+        }
     }
 }
 
@@ -67,9 +132,70 @@ impl Cacheable {
             Self::ServerInfo => 30,
         })
     }
+
+    /// The label in metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connection => "connection",
+            Self::Databases => "databases",
+            Self::Schemas => "schemas",
+            Self::ServerInfo => "server_info",
+        }
+    }
 }
 
 impl Connections {
+    /// The connections around a store and a registry. Nothing connects yet.
+    #[must_use]
+    pub fn new(parts: ConnectionsParts) -> Self {
+        Self(Arc::new(Inner {
+            secrets: Secrets::new(parts.master_keys),
+            store: parts.store,
+            registry: parts.registry,
+            databases: parts.databases,
+            cache: Cache::new(),
+            trials: Limiter::new(parts.tests_per_minute, Duration::from_secs(60)),
+        }))
+    }
+
+    /// The control plane.
+    pub(crate) fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    /// The pools.
+    #[must_use]
+    pub fn registry(&self) -> &Registry {
+        &self.0.registry
+    }
+
+    /// The pool of the project's own PostgreSQL.
+    ///
+    /// # Errors
+    /// `DATABASE_UNAVAILABLE` where it has none.
+    pub fn own_postgres<P: Permission>(&self, access: &ProjectAccess<P>) -> Result<Pool, ApiError> {
+        self.0.databases.pool(access.project())
+    }
+
+    /// Whether the project has a primary connection of this kind.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn has_primary<D: Database, P: Permission>(
+        &self,
+        access: &ProjectAccess<P>,
+    ) -> Result<bool, ApiError> {
+        match self
+            .row(access, D::TYPE.as_str(), None, access.wants_fresh())
+            .await
+        {
+            Ok(_) => Ok(true),
+            Err(error) if error.code() == Code::ConnectionNotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The pool of a stored connection of this kind: the one of this identifier, or the primary
     /// one. With `ProjectAccess<Write>` the request is in the audit log when this returns.
     ///
@@ -78,11 +204,111 @@ impl Connections {
     /// `POOL_EXHAUSTED`, and the store's.
     pub async fn database<D: Database, P: Permission>(
         &self,
-        _access: &ProjectAccess<P>,
-        _identifier: Option<&str>,
+        access: &ProjectAccess<P>,
+        identifier: Option<&str>,
     ) -> Result<Connected<D>, ApiError> {
-        let _ = &self.0;
-        Err(bunbun_databases::Error::not_found("connection").into())
+        let kind = D::TYPE.as_str();
+        let row = self
+            .row(access, kind, identifier, access.wants_fresh())
+            .await?;
+        if P::WRITES {
+            access.attempt().record(access, self).await?;
+        }
+        match self.pool(access, row).await {
+            // Changed in the meantime: what was kept of it is old.
+            Err(error) if error.code() == Code::ConnectionNotFound => {
+                let row = self.row(access, kind, identifier, true).await?;
+                Ok(self.pool(access, row).await?)
+            }
+            other => Ok(other?),
+        }
+    }
+
+    async fn pool<D: Database, P: Permission>(
+        &self,
+        access: &ProjectAccess<P>,
+        row: Arc<DatabaseConnection>,
+    ) -> Result<Connected<D>, Error> {
+        let key = PoolKey {
+            project: access.project().clone(),
+            id: row.id,
+            version: row.version,
+        };
+        access.attempt().works_on(self, key.clone());
+        let settings = async {
+            let data_key = self
+                .0
+                .secrets
+                .key_for(&self.0.store, &key.project, &row.settings);
+            let data_key = data_key.await.map_err(Error::classified)?;
+            secrets::open(&key.project, D::TYPE, &row, data_key.as_deref())
+        };
+        let outcome = self.0.registry.get::<D>(&key, settings).await;
+        self.note(access.project(), &row, outcome.as_ref().err());
+        Ok(Connected {
+            database: outcome?,
+            project: key.project,
+            id: Some(row.id),
+            version: row.version,
+            fresh: access.wants_fresh(),
+        })
+    }
+
+    /// The stored connection, as it was up to five minutes ago.
+    async fn row<P: Permission>(
+        &self,
+        access: &ProjectAccess<P>,
+        kind: &'static str,
+        identifier: Option<&str>,
+        fresh: bool,
+    ) -> Result<Arc<DatabaseConnection>, ApiError> {
+        let project = access.project();
+        let key = format!("{kind}/{}", identifier.unwrap_or_default());
+        let read = async {
+            let client = self.0.store.client().await?;
+            rows::find_by_identifier(&client, project, kind, identifier)
+                .await?
+                .ok_or_else(|| not_found(kind, identifier))
+        };
+        let what = Cacheable::Connection;
+        self.0
+            .cache
+            .get(project, None, what, &key, fresh, read)
+            .await
+    }
+
+    /// Keeps in the store how a connection is, where that is news.
+    fn note(&self, project: &ProjectRef, row: &DatabaseConnection, failure: Option<&Error>) {
+        let (status, message) = match failure {
+            None => (Status::Active, None),
+            Some(error) => match error.code() {
+                Code::ConnectionFailed | Code::AuthenticationFailed | Code::HostNotAllowed => (
+                    Status::Error,
+                    error.public_message().map(std::borrow::Cow::into_owned),
+                ),
+                _ => return,
+            },
+        };
+        if row.status == status && row.last_error == message {
+            return;
+        }
+        let (connections, project) = (self.clone(), project.clone());
+        let (id, version) = (row.id, row.version);
+        task::spawn_quiet(async move {
+            let write = async {
+                let client = connections.0.store.client().await?;
+                let message = message.as_deref();
+                rows::update_status(&client, &project, id, version, status, message).await
+            };
+            if let Err(error) = write.await {
+                let error = bunbun_core::error::chain(&error);
+                tracing::warn!(%id, error, "the status of a connection is not stored");
+            }
+            connections
+                .0
+                .cache
+                .forget(&project, None, Cacheable::Connection);
+        });
     }
 
     /// Names what a request changes, in the audit log: an action such as `redis.key.delete` and its
@@ -92,11 +318,12 @@ impl Connections {
     /// The store's; then nothing may be changed.
     pub async fn audit<P: Permission>(
         &self,
-        _access: &ProjectAccess<P>,
-        _action: &'static str,
-        _target: &str,
+        access: &ProjectAccess<P>,
+        action: &'static str,
+        target: &str,
     ) -> Result<(), ApiError> {
-        Ok(())
+        access.attempt().name(action, target);
+        access.attempt().record(access, self).await
     }
 
     /// A value of a connection from the cache, or made by `make`: one caller makes it, the others
@@ -106,18 +333,37 @@ impl Connections {
     /// Those of `make`.
     pub async fn cached<D, T, E>(
         &self,
-        _connected: &Connected<D>,
-        _what: Cacheable,
-        _key: &str,
+        connected: &Connected<D>,
+        what: Cacheable,
+        key: &str,
         make: impl Future<Output = Result<T, E>> + Send,
     ) -> Result<Arc<T>, ApiError>
     where
         T: Send + Sync + 'static,
         E: Classify + Send + Sync + 'static,
     {
-        Ok(Arc::new(make.await?))
+        let make = async { make.await.map_err(ApiError::from) };
+        let place = Some((connected.id, connected.version));
+        self.0
+            .cache
+            .get(&connected.project, place, what, key, connected.fresh, make)
+            .await
     }
 
     /// Forgets what is kept of a connection, after a change of ours: everything of this sort.
-    pub fn invalidate<D>(&self, _connected: &Connected<D>, _what: Cacheable) {}
+    pub fn invalidate<D>(&self, connected: &Connected<D>, what: Cacheable) {
+        let place = Some((connected.id, connected.version));
+        self.0.cache.forget(&connected.project, place, what);
+    }
+}
+
+fn not_found(kind: &str, identifier: Option<&str>) -> ApiError {
+    let message = match identifier {
+        Some(_) => format!("There is no {kind} connection with this identifier."),
+        None => format!(
+            "The project has no primary {kind} connection: store one at \
+             /api/platform/{kind}/REF/connections, or name one by ?connection=IDENTIFIER."
+        ),
+    };
+    ApiError::new(Code::ConnectionNotFound, message)
 }

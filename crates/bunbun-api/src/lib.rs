@@ -9,6 +9,7 @@ pub mod clients;
 pub mod connections;
 pub mod dashboard;
 pub mod openapi;
+mod pagination;
 pub mod reference;
 pub mod routes;
 pub mod state;

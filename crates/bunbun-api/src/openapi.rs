@@ -316,8 +316,8 @@ refusals! {
     ThingRefusals { "404" => "NotFound" }
     /// What an operation that changes a thing may answer.
     ConflictRefusals { "409" => "Conflict" }
-    /// What an operation with conditions may answer.
-    PreconditionRefusals { "412" => "Conditional" }
+    /// What an operation with `If-Match` may answer.
+    ConditionRefusals { "412" => "Conditional" }
     /// What an operation that needs another service may answer.
     UpstreamRefusals { "502" => "Upstream" }
     /// What an operation that needs PostgreSQL may answer.

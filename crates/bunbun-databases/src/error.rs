@@ -192,6 +192,23 @@ impl Error {
         Self::new(Code::Internal, "A fault in the database client.").because(cause)
     }
 
+    /// An error of another crate, with the code and message that it has there.
+    #[must_use]
+    pub fn classified(error: impl Classify + Send + Sync + 'static) -> Self {
+        let message = error
+            .public_message()
+            .map_or("A fault in the database client.".into(), |text| {
+                Cow::Owned(text.into_owned())
+            });
+        Self(Box::new(Parts {
+            code: error.code(),
+            message,
+            details: error.details(),
+            retry_after: Classify::retry_after(&error),
+            source: Some(Box::new(error)),
+        }))
+    }
+
     /// Adds the private cause, for the log.
     #[must_use]
     pub fn because(mut self, cause: impl Into<Source>) -> Self {

@@ -337,10 +337,7 @@ impl Registry {
 
     /// Tells that work on a pool failed because its connection was lost, so that the next caller
     /// gets a new pool, whose hosts are resolved and checked again.
-    pub fn failed(&self, key: &PoolKey, error: &Error) {
-        if !error.is_connection_failed() {
-            return;
-        }
+    pub fn failed(&self, key: &PoolKey) {
         let mut slots = self.0.slots.lock();
         if slots
             .get(&key.id)

@@ -250,6 +250,19 @@ pub async fn list<C: Executor>(
     rows.iter().map(from_row).collect()
 }
 
+/// Lets one transaction at a time change which connections a project has, until it ends: the first
+/// one of a kind becomes primary, and two at once must not both.
+///
+/// # Errors
+/// Those of the connection.
+pub async fn lock_project<C: Executor>(client: &C, project: &ProjectRef) -> Result<(), Error> {
+    const SQL: &str =
+        "select pg_advisory_xact_lock(hashtextextended('database_connections ' || $1, 0))";
+    let statement = client.prepare_cached(SQL).await?;
+    client.execute(&statement, &[&project.as_str()]).await?;
+    Ok(())
+}
+
 /// Makes room for another primary connection: the project has none of this kind afterwards, unless
 /// it is the one of this id.
 ///

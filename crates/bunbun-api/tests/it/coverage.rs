@@ -71,6 +71,8 @@ impl Operation<'_> {
             .replace("{file}", "swagger-ui.css")
             .replace("{bucket}", "photos")
             .replace("{path}", "2026/cat.png")
+            .replace("{database_type}", "redis")
+            .replace("{ref}", "default")
             .replace("{id}", id);
         assert!(
             !path.contains('{'),
@@ -259,7 +261,7 @@ fn every_operation_has_a_name_of_its_own_a_summary_and_a_known_tag() {
         let verb = id.split('_').next().unwrap_or_default();
         let verbs = [
             "list", "get", "create", "update", "delete", "run", "restore", "download", "upload",
-            "sign", "refresh",
+            "sign", "refresh", "replace", "test",
         ];
         assert!(
             verbs.contains(&verb),

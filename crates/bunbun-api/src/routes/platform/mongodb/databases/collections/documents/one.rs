@@ -37,8 +37,8 @@ use crate::{
     access::{ProjectAccess, Read, Write},
     connections::Cacheable,
     openapi::{
-        BodyRefusals, ConflictRefusals, DatabaseRefusals, OwnerRefusals, ParameterRefusals,
-        PreconditionRefusals, ThingRefusals, UpstreamRefusals,
+        BodyRefusals, ConditionRefusals, ConflictRefusals, DatabaseRefusals, OwnerRefusals,
+        ParameterRefusals, ThingRefusals, UpstreamRefusals,
     },
     routes::{
         Success,
@@ -165,7 +165,7 @@ pub(crate) async fn get_mongodb_document(
          headers(("ETag" = String, description = "Names this state of the document"))),
         (status = 201, description = "The document, which is new", content((MongodbDocument = "application/json"), (MongodbDocument = "application/ejson")),
          headers(("ETag" = String, description = "Names this state of the document"))),
-        BodyRefusals, ThingRefusals, ConflictRefusals, PreconditionRefusals, OwnerRefusals, UpstreamRefusals, DatabaseRefusals,
+        BodyRefusals, ThingRefusals, ConflictRefusals, ConditionRefusals, OwnerRefusals, UpstreamRefusals, DatabaseRefusals,
     ),
 )]
 #[expect(
@@ -217,7 +217,7 @@ pub(crate) async fn replace_mongodb_document(
          headers(("ETag" = String, description = "Names this state of the document"))),
         (status = 201, description = "The document, which is new", content((MongodbDocument = "application/json"), (MongodbDocument = "application/ejson")),
          headers(("ETag" = String, description = "Names this state of the document"))),
-        BodyRefusals, ThingRefusals, ConflictRefusals, PreconditionRefusals, OwnerRefusals, UpstreamRefusals, DatabaseRefusals,
+        BodyRefusals, ThingRefusals, ConflictRefusals, ConditionRefusals, OwnerRefusals, UpstreamRefusals, DatabaseRefusals,
     ),
 )]
 #[expect(
@@ -274,7 +274,7 @@ pub(crate) async fn update_mongodb_document(
     security(("bearer" = []), ("apikey" = [])),
     responses(
         (status = 200, description = "It is gone", body = Success),
-        ParameterRefusals, ThingRefusals, PreconditionRefusals, OwnerRefusals, UpstreamRefusals, DatabaseRefusals,
+        ParameterRefusals, ThingRefusals, ConditionRefusals, OwnerRefusals, UpstreamRefusals, DatabaseRefusals,
     ),
 )]
 pub(crate) async fn delete_mongodb_document(
