@@ -3,7 +3,7 @@
 
 mod cache;
 mod limiter;
-pub(crate) mod secrets;
+pub mod secrets;
 pub(crate) mod stored;
 pub(crate) mod trial;
 

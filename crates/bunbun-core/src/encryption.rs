@@ -17,7 +17,7 @@ mod tests;
 use std::{borrow::Cow, fmt};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use base64::{Engine as _, prelude::BASE64_STANDARD};
+use base64::{Engine as _, prelude::BASE64_STANDARD_NO_PAD};
 use secrecy::{ExposeSecret as _, SecretString};
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -147,7 +147,12 @@ fn master_key_bytes(text: &str) -> Result<Zeroizing<[u8; KEY_LEN]>, EncryptionEr
             })
             .collect::<Option<Vec<u8>>>()
     } else {
-        BASE64_STANDARD.decode(text).ok()
+        // Either alphabet, with or without padding.
+        let plain = text
+            .trim_end_matches('=')
+            .replace('-', "+")
+            .replace('_', "/");
+        BASE64_STANDARD_NO_PAD.decode(plain).ok()
     };
     let decoded = Zeroizing::new(decoded.ok_or(EncryptionError::InvalidMasterKey)?);
     let bytes = <[u8; KEY_LEN]>::try_from(decoded.as_slice())

@@ -10,7 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bunbun_core::config::gateway::{QuotaConfig, RateLimitBy, RateLimitConfig};
+use bunbun_core::{
+    config::gateway::{QuotaConfig, RateLimitBy, RateLimitConfig},
+    jwt::Claims,
+};
 use bytes::Bytes;
 use governor::{
     Quota, RateLimiter,
@@ -82,6 +85,7 @@ pub struct Policy {
     by: RateLimitBy,
     standard: Counter,
     anonymous: Option<Counter>,
+    users: Option<Counter>,
     hasher: RandomState,
     redis: Option<Arc<Shared>>,
 }
@@ -146,15 +150,17 @@ impl Policy {
         if name.is_empty() || !name.bytes().all(is_plain) {
             return Err("a policy's name is of letters, digits, '-' and '_'".to_owned());
         }
-        let anonymous = match &config.anonymous {
-            Some(QuotaConfig { limit, window }) => Some(Counter::new(name, *limit, window.0)?),
-            None => None,
+        let counter = |quota: &Option<QuotaConfig>| match quota {
+            Some(QuotaConfig { limit, window }) => Counter::new(name, *limit, window.0).map(Some),
+            None => Ok(None),
         };
+        let (anonymous, users) = (counter(&config.anonymous)?, counter(&config.users)?);
         Ok(Self {
             name: name.into(),
             by: config.by,
             standard: Counter::new(name, config.limit, config.window.0)?,
             anonymous,
+            users,
             hasher: RandomState::new(),
             redis,
         })
@@ -175,8 +181,10 @@ impl Policy {
     /// Counts a request and decides.
     pub async fn decide(&self, counted: Counted<'_>) -> Decision {
         let has_credential = counted.key.is_some() || counted.user.is_some();
-        let (counter, kind) = match &self.anonymous {
-            Some(anonymous) if !has_credential => (anonymous, "ip"),
+        let is_user = counted.user.is_some() && counted.key != Some(Claims::SERVICE_ROLE);
+        let (counter, kind) = match (&self.anonymous, &self.users) {
+            (Some(anonymous), _) if !has_credential => (anonymous, "ip"),
+            (_, Some(users)) if is_user => (users, "user"),
             _ => (&self.standard, "std"),
         };
         let ip;
@@ -373,10 +381,12 @@ impl Limits {
             .map(|(_, p)| Arc::clone(p))
             .collect();
         for policy in policies {
-            for counter in [Some(&policy.standard), policy.anonymous.as_ref()]
-                .into_iter()
-                .flatten()
-            {
+            let counters = [
+                Some(&policy.standard),
+                policy.anonymous.as_ref(),
+                policy.users.as_ref(),
+            ];
+            for counter in counters.into_iter().flatten() {
                 counter.memory.retain_recent();
                 counter.memory.shrink_to_fit();
             }
@@ -406,6 +416,7 @@ mod tests {
                 limit: 2,
                 window: hour,
             }),
+            users: None,
         }
     }
 
@@ -437,6 +448,27 @@ mod tests {
             "the key, wherever it is used"
         );
         assert!(allowed(counted("10.0.0.1", Some("anon"), Some("user-1"))).await);
+    }
+
+    #[tokio::test]
+    async fn users_have_a_quota_of_their_own_and_owners_the_policys() {
+        let users = Some(QuotaConfig {
+            limit: 1,
+            window: HumanDuration::seconds(3600),
+        });
+        let config = RateLimitConfig {
+            users,
+            ..config(RateLimitBy::Key)
+        };
+        let policy = Limits::new(None).unwrap().policy("p", &config).unwrap();
+        let allowed = async |key, user| policy.decide(counted("10.0.0.1", key, user)).await.allowed;
+        let signed_in = Some("authenticated");
+        assert!(allowed(signed_in, Some("a")).await && !allowed(signed_in, Some("a")).await);
+        assert!(allowed(signed_in, Some("b")).await, "each user");
+        for _ in 0..3 {
+            assert!(allowed(Some("service_role"), Some("owner")).await);
+        }
+        assert!(!allowed(Some("service_role"), Some("owner")).await);
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 mod cli;
 mod commands;
 mod configuration_reference;
+mod connections;
 mod failure;
 mod gateway;
 mod printer;

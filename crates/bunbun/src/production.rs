@@ -86,12 +86,6 @@ fn faults(sources: &Sources) -> Vec<Fault> {
         }
         Some(_) => {}
     }
-    if let Some(key) = sources.get("keys.database_encryption")
-        && !is_encryption_key(&key)
-    {
-        let problem = "is not 32 bytes in base64 or hexadecimal";
-        faults.push(fault("keys.database_encryption", problem, GENERATE));
-    }
     if let Some(filter) = sources.get("telemetry.log")
         && let Err(error) = filter.parse::<tracing_subscriber::EnvFilter>()
     {
@@ -165,17 +159,6 @@ fn fault(path: &str, problem: impl Into<String>, hint: &str) -> Fault {
 
 fn is_monotonous(secret: &str) -> bool {
     secret.chars().collect::<HashSet<_>>().len() < 10
-}
-
-/// 32 bytes: 64 hexadecimal digits, or 43 or 44 characters of base64 in either alphabet.
-fn is_encryption_key(text: &str) -> bool {
-    let is_hex = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let digits = text.strip_suffix('=').unwrap_or(text);
-    let is_base64 = digits.len() == 43
-        && digits
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"+/-_".contains(&byte));
-    is_hex || is_base64
 }
 
 #[cfg(test)]

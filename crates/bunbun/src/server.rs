@@ -11,6 +11,7 @@ use std::{
 use bunbun_api::{
     ApiState,
     backups::{Backups, BackupsParts},
+    connections::Connections,
     state::{ApiParts, Databases, DevMailbox, SingleDatabase},
 };
 use bunbun_auth::mail::mailbox::Mailbox;
@@ -86,14 +87,18 @@ pub(crate) async fn run(start: Start<'_>) -> Result<(), Failure> {
     let metrics = metrics_recorder()?;
     let registry = Arc::new(Registry::default());
     let auth = Auth::new(&config, service_databases(&config, "auth")?, is_dev)?;
-    let api = Api::new(
-        &config,
-        &data_dir,
+    let store = store(&config)?;
+    crate::connections::check_master_keys(&config, &store).await?;
+    let api = Api::new(ApiStart {
+        config: &config,
+        store,
+        data_dir: &data_dir,
         postgres_mode,
-        &shutdown,
+        is_dev,
+        shutdown: &shutdown,
         metrics,
-        auth.mailbox.clone(),
-    )?;
+        mailbox: auth.mailbox.clone(),
+    })?;
     let storage = crate::storage::service(&config, &data_dir)?;
     let services = EmbeddedServices {
         storage: storage
@@ -147,6 +152,10 @@ pub(crate) async fn run(start: Start<'_>) -> Result<(), Failure> {
     if let Some(backups) = &api.backups {
         backups.start();
     }
+    if let Some(connections) = &api.connections {
+        let pools = connections.registry().clone();
+        task::spawn("database pools", pools.run(shutdown.clone()));
+    }
     auth.listening(server.address(), config.server.tls.is_some());
     ready(server.address());
     shutdown.begun().await;
@@ -162,6 +171,7 @@ pub(crate) async fn run(start: Start<'_>) -> Result<(), Failure> {
 struct Api {
     state: Arc<ApiState>,
     backups: Option<Backups>,
+    connections: Option<Connections>,
     late: Arc<Late>,
 }
 
@@ -210,24 +220,33 @@ impl SlotCall for Late {
     }
 }
 
+/// What the API starts with.
+struct ApiStart<'s> {
+    config: &'s Config,
+    store: Store,
+    data_dir: &'s Path,
+    postgres_mode: SlotMode,
+    is_dev: bool,
+    shutdown: &'s Shutdown,
+    metrics: PrometheusHandle,
+    mailbox: Option<Mailbox>,
+}
+
 impl Api {
-    fn new(
-        config: &Config,
-        data_dir: &Path,
-        postgres_mode: SlotMode,
-        shutdown: &Shutdown,
-        metrics: PrometheusHandle,
-        mailbox: Option<Mailbox>,
-    ) -> Result<Self, Failure> {
+    fn new(start: ApiStart<'_>) -> Result<Self, Failure> {
+        let ApiStart {
+            config,
+            store,
+            data_dir,
+            postgres_mode,
+            is_dev,
+            shutdown,
+            metrics,
+            mailbox,
+        } = start;
         let pool = pool(config)?;
         let databases: Arc<dyn Databases> = Arc::new(SingleDatabase(pool.clone()));
-        let store = Store::new(&config.database).map_err(|error| {
-            Failure::because(
-                "PLATFORM_DATABASE_URL cannot be used",
-                &error,
-                "postgres://user:password@host/database",
-            )
-        })?;
+        let connections = crate::connections::new(config, &store, &databases, is_dev)?;
         let backups = Backups::new(BackupsParts {
             store,
             databases: Arc::clone(&databases),
@@ -245,6 +264,7 @@ impl Api {
             .ok();
         let late = Arc::new(Late::default());
         let for_metrics = Arc::clone(&late);
+        let pools = connections.as_ref().map(|c| c.registry().clone());
         let render = move || {
             if let Some((_, _, registry)) = for_metrics.0.get() {
                 for upstream in registry.all() {
@@ -253,6 +273,9 @@ impl Api {
             }
             if let Some(pool) = &pool {
                 publish_pool(pool);
+            }
+            if let Some(pools) = &pools {
+                pools.publish();
             }
             metrics.run_upkeep();
             metrics.render()
@@ -271,7 +294,7 @@ impl Api {
             metrics_open: config.telemetry.metrics_open,
             explain: Arc::<Late>::clone(&late),
             backups: backups.clone(),
-            connections: None,
+            connections: connections.clone(),
             mailbox: mailbox.map(|mailbox| {
                 let shown = move || json!({ "mails": mailbox.mails() });
                 Arc::new(shown) as Arc<dyn DevMailbox>
@@ -281,6 +304,7 @@ impl Api {
         Ok(Self {
             state,
             backups,
+            connections,
             late,
         })
     }
@@ -299,6 +323,16 @@ impl Api {
         let parts = (Arc::clone(edge), slots, Arc::clone(registry));
         let _ = self.late.0.set(parts);
     }
+}
+
+fn store(config: &Config) -> Result<Store, Failure> {
+    Store::new(&config.database).map_err(|error| {
+        Failure::because(
+            "PLATFORM_DATABASE_URL cannot be used",
+            &error,
+            "postgres://user:password@host/database",
+        )
+    })
 }
 
 fn pool(config: &Config) -> Result<Option<Pool>, Failure> {

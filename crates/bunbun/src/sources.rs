@@ -51,6 +51,18 @@ pub(crate) fn without_keys(mut sources: Sources) -> Sources {
     sources
 }
 
+/// For commands that use the master keys and no other key.
+pub(crate) fn with_master_keys_only(sources: Sources) -> Sources {
+    const PATHS: [&str; 2] = [
+        "keys.database_encryption",
+        "keys.database_encryption_previous",
+    ];
+    let found = PATHS.map(|path| sources.get(path).map(|value| (path, value)));
+    let mut sources = without_keys(sources);
+    sources.flags.extend(found.into_iter().flatten());
+    sources
+}
+
 /// The file that a reload reads again.
 pub(crate) fn file(global: &Global) -> std::path::PathBuf {
     global.config.clone().unwrap_or_else(|| DEFAULT_FILE.into())

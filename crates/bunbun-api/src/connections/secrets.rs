@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use bunbun_core::{
-    Classify as _,
     encryption::{DataKey, EncryptionError, MasterKeys, Place},
     id::{ConnectionId, ProjectRef},
 };

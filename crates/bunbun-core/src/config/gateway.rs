@@ -50,6 +50,10 @@ pub struct RateLimitConfig {
     /// A stricter quota, by address, for callers without a valid credential.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub anonymous: Option<QuotaConfig>,
+    /// Another quota for each user, where users are counted; owners with the `service_role` have
+    /// the policy's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub users: Option<QuotaConfig>,
 }
 
 /// A number of requests in a window.

@@ -81,6 +81,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("ca_file", r#"ca_file = "/etc/bunbun/internal-ca.pem""#),
     ("limit", "limit = 600"),
     ("anonymous", r#"anonymous = { limit = 60, window = "1m" }"#),
+    ("users", r#"users = { limit = 100, window = "1m" }"#),
     (
         "by",
         r#"by = "ip": what is counted; ip, key (the application's key) or user"#,

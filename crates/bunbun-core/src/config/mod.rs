@@ -23,6 +23,8 @@ use url::Url;
 
 use crate::{
     clock::{Clock, SystemClock},
+    egress::EgressRule,
+    encryption::MasterKeys,
     jwt,
 };
 
@@ -37,6 +39,8 @@ pub struct Config {
     pub redis_url: Option<SecretString>,
     /// `[keys]`
     pub keys: KeysConfig,
+    /// `egress.allow`: where stored connections may lead beside the public internet.
+    pub egress_allow: Vec<EgressRule>,
     /// `[services]`
     pub services: ServicesConfig,
     /// `[storage]`
@@ -127,6 +131,8 @@ pub struct KeysConfig {
     pub secret: Option<(SecretString, SecretString)>,
     /// Master key for stored secrets.
     pub database_encryption: Option<SecretString>,
+    /// The master key before.
+    pub database_encryption_previous: Option<SecretString>,
 }
 
 /// `[services]`: where each slot leads; an empty list is an embedded or empty slot.
@@ -253,6 +259,7 @@ impl Config {
             database: read_database(&mut reader),
             redis_url: reader.secret("redis.url"),
             keys: read_keys(&mut reader),
+            egress_allow: reader.list("egress.allow"),
             services: read_services(&mut reader),
             storage: read_storage(&mut reader),
             dashboard: read_dashboard(&mut reader),
@@ -441,8 +448,19 @@ fn read_keys(r: &mut Reader<'_>) -> KeysConfig {
         jwks,
         publishable,
         secret,
-        database_encryption: r.secret("keys.database_encryption"),
+        database_encryption: master_key(r, "keys.database_encryption"),
+        database_encryption_previous: master_key(r, "keys.database_encryption_previous"),
     }
+}
+
+/// A master key that is one.
+fn master_key(r: &mut Reader<'_>, path: &'static str) -> Option<SecretString> {
+    let key = r.secret(path)?;
+    if MasterKeys::parse(&key, None).is_err() {
+        let hint = "`bunbun keys generate` makes a complete set";
+        r.fault(path, "is not 32 bytes in base64 or hexadecimal", hint);
+    }
+    Some(key)
 }
 
 fn read_jwks(r: &mut Reader<'_>, text: String) -> Option<String> {

@@ -10,7 +10,7 @@ use super::{
     ByteSize, HumanDuration, LogFormat,
     settings::{self, SETTINGS},
 };
-use crate::secret;
+use crate::{egress::EgressRule, secret};
 
 /// Variables that people have under another name as well.
 const ALIASES: &[(&str, &str)] = &[
@@ -121,6 +121,7 @@ written! {
     HumanDuration: "write for example 500ms, 30s, 5m or 2h",
     LogFormat: "write json, pretty or auto",
     u32: "write a whole number, 0 or more",
+    EgressRule: "write networks, addresses or host names, each with or without a port: 10.0.0.0/8, db.internal:5432, [fd00::/8]:6379",
 }
 
 /// A value for messages: a URL's password does not show, and where it cannot be told apart

@@ -73,6 +73,8 @@ pub const SETTINGS: &[Setting] = &[
     secret("keys.anon_token", "ANON_KEY_ASYMMETRIC", "Token that replaces the publishable key upstream; default: the anon key"),
     secret("keys.service_role_token", "SERVICE_ROLE_KEY_ASYMMETRIC", "Token that replaces the secret key upstream; default: the service_role key"),
     secret("keys.database_encryption", "DATABASE_ENCRYPTION_KEY", "Master key for stored secrets: 32 bytes in base64 or hex"),
+    secret("keys.database_encryption_previous", "DATABASE_ENCRYPTION_KEY_PREVIOUS", "The master key before, until `bunbun keys rotate` has re-wrapped everything"),
+    plain("egress.allow", "EGRESS_ALLOW", "", "Private and special hosts that stored connections may lead to: networks, addresses and names, each with or without a port, comma separated; `bunbun dev` allows this machine"),
     plain("services.auth", "AUTH_URL", "", "URL of the auth service; several, comma separated, are balanced"),
     plain("services.rest", "POSTGREST_URL", "", "URL of the REST service"),
     plain("services.realtime", "REALTIME_URL", "", "URL of the realtime service"),

@@ -127,6 +127,11 @@ fn master_keys_are_32_bytes_in_hexadecimal_or_base64() {
         parse(FIRST).unwrap().current_id(),
         parse(same).unwrap().current_id()
     );
+    let url_safe = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
+    assert_eq!(
+        parse(same).unwrap().current_id(),
+        parse(url_safe).unwrap().current_id()
+    );
     for bad in [
         "",
         "short",

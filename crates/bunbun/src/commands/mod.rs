@@ -28,6 +28,9 @@ pub(crate) fn run(cli: Cli, printer: &Printer) -> Result<(), Failure> {
             keys::generate(printer);
             Ok(())
         }
+        Command::Keys {
+            command: KeysCommand::Rotate,
+        } => keys::rotate(global, printer),
         Command::Config {
             command: ConfigCommand::Check,
         } => config::check(global, printer),

@@ -52,6 +52,7 @@ pub(super) fn read(config: &mut Fields, findings: &mut Findings) -> Outcome<Kind
         window,
         by,
         anonymous: None,
+        users: None,
     }))
 }
 
