@@ -14,7 +14,10 @@ use bunbun_core::{
     egress::{Egress, EgressRule},
     encryption::MasterKeys,
 };
-use bunbun_databases::registry::{Registry, RegistryLimits};
+use bunbun_databases::{
+    mongodb::Mongodb,
+    registry::{Registry, RegistryLimits},
+};
 use bunbun_store::Store;
 
 use crate::failure::Failure;
@@ -39,7 +42,9 @@ pub(crate) fn new(
     if is_dev {
         allow.extend(EgressRule::loopback());
     }
-    let registry = Registry::builder(Egress::new(&allow), RegistryLimits::default()).build();
+    let registry = Registry::builder(Egress::new(&allow), RegistryLimits::default())
+        .with::<Mongodb>()
+        .build();
     Ok(Some(Connections::new(ConnectionsParts {
         store: store.clone(),
         registry,

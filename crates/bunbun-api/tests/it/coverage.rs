@@ -72,6 +72,10 @@ impl Operation<'_> {
             .replace("{bucket}", "photos")
             .replace("{path}", "2026/cat.png")
             .replace("{database_type}", "redis")
+            .replace("{database}", "shop")
+            .replace("{collection}", "orders")
+            .replace("{name}", "customer_1")
+            .replace("{action}", "find")
             .replace("{ref}", "default")
             .replace("{id}", id);
         assert!(

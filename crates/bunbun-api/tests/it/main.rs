@@ -12,6 +12,7 @@ mod health;
 mod hostile;
 mod metrics;
 mod openapi;
+mod platform;
 mod readyz;
 mod services;
 mod storage;

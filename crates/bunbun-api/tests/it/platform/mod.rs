@@ -1,0 +1,3 @@
+//! `/api/platform`.
+
+mod mongodb;
