@@ -17,7 +17,7 @@ use bunbun_core::{
 };
 use bunbun_databases::{
     Database, Error,
-    postgres::pool::Pool,
+    postgres::Postgres,
     registry::{PoolKey, Registry},
 };
 use bunbun_http::ApiError;
@@ -170,32 +170,6 @@ impl Connections {
         &self.0.registry
     }
 
-    /// The pool of the project's own PostgreSQL.
-    ///
-    /// # Errors
-    /// `DATABASE_UNAVAILABLE` where it has none.
-    pub fn own_postgres<P: Permission>(&self, access: &ProjectAccess<P>) -> Result<Pool, ApiError> {
-        self.0.databases.pool(access.project())
-    }
-
-    /// Whether the project has a primary connection of this kind.
-    ///
-    /// # Errors
-    /// The store's.
-    pub async fn has_primary<D: Database, P: Permission>(
-        &self,
-        access: &ProjectAccess<P>,
-    ) -> Result<bool, ApiError> {
-        match self
-            .row(access, D::TYPE.as_str(), None, access.wants_fresh())
-            .await
-        {
-            Ok(_) => Ok(true),
-            Err(error) if error.code() == Code::ConnectionNotFound => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
     /// The pool of a stored connection of this kind: the one of this identifier, or the primary
     /// one. With `ProjectAccess<Write>` the request is in the audit log when this returns.
     ///
@@ -309,6 +283,28 @@ impl Connections {
                 .cache
                 .forget(&project, None, Cacheable::Connection);
         });
+    }
+
+    /// The PostgreSQL connection of this identifier, the primary one, or, where none is stored, the
+    /// project's own database.
+    ///
+    /// # Errors
+    /// As [`Connections::database`].
+    pub async fn postgres<P: Permission>(
+        &self,
+        access: &ProjectAccess<P>,
+        identifier: Option<&str>,
+    ) -> Result<Connected<Postgres>, ApiError> {
+        match self.database(access, identifier).await {
+            Err(error) if identifier.is_none() && error.code() == Code::ConnectionNotFound => {
+                if P::WRITES {
+                    access.attempt().record(access, self).await?;
+                }
+                let pool = self.0.databases.pool(access.project())?;
+                Ok(Connected::own(access, Arc::new(Postgres::new(pool))))
+            }
+            other => other,
+        }
     }
 
     /// Names what a request changes, in the audit log: an action such as `redis.key.delete` and its

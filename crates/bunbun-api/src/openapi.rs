@@ -322,4 +322,8 @@ refusals! {
     UpstreamRefusals { "502" => "Upstream" }
     /// What an operation that needs PostgreSQL may answer.
     DatabaseRefusals { "503" => "Unavailable", "504" => "Timeout" }
+    /// What an operation on a stored connection may answer.
+    ConnectionRefusals { "502" => "Upstream", "503" => "Unavailable", "504" => "Timeout" }
+    /// What a change that says what it is based on may answer.
+    VersionRefusals { "412" => "Conditional" }
 }

@@ -203,6 +203,14 @@ codes! {
     PreconditionRequired = "PRECONDITION_REQUIRED" => Invalid,
     /// The project has as many of these as it may have.
     LimitReached = "LIMIT_REACHED" => Conflict,
+    /// No statement with this id is running.
+    QueryNotFound = "QUERY_NOT_FOUND" => NotFound,
+    /// A statement with this id is running.
+    QueryExists = "QUERY_EXISTS" => Conflict,
+    /// The statement was cancelled on request.
+    QueryCancelled = "QUERY_CANCELLED" => Conflict,
+    /// No session of the database has this process.
+    ProcessNotFound = "PROCESS_NOT_FOUND" => NotFound,
 }
 
 /// How an error of any crate presents itself at a boundary.

@@ -35,7 +35,7 @@ struct Parts {
 const RECONNECT_AFTER: Duration = Duration::from_secs(2);
 
 impl Error {
-    fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
         Self(Box::new(Parts {
             code,
             message: message.into(),
@@ -258,25 +258,6 @@ impl From<EgressError> for Error {
                 Self::new(Code::HostNotAllowed, message).because(error)
             }
             _ => Self::connection_failed(error),
-        }
-    }
-}
-
-impl From<crate::postgres::Error> for Error {
-    fn from(error: crate::postgres::Error) -> Self {
-        use crate::postgres::Error as Postgres;
-        match error {
-            Postgres::Unavailable(_) => Self::connection_failed(error),
-            Postgres::Exhausted { .. } => Self::pool_exhausted(RECONNECT_AFTER),
-            Postgres::Sql(sql) => {
-                let details = sql.details();
-                Self::query_invalid(sql.message.clone(), details)
-            }
-            Postgres::StatementTimeout => Self::timeout(),
-            Postgres::Invalid { message, details } => {
-                Self::new(Code::InvalidRequest, message).details(details)
-            }
-            Postgres::Internal(_) => Self::internal(error),
         }
     }
 }

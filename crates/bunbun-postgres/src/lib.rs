@@ -23,5 +23,5 @@ pub use client::{Client, Savepoint, Session, Transaction};
 pub use databases::{ProjectDatabases, SingleDatabase};
 pub use error::{Error, Refusal};
 pub use pool::{Pool, PoolConfig, Status};
-pub use target::{InvalidUrl, Target};
+pub use target::{Encryption, InvalidUrl, Target};
 pub use tokio_postgres::{self, types};

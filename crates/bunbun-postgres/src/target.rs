@@ -13,7 +13,7 @@ use tokio_postgres::{
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::tls;
+use crate::tls::{self, Roots};
 
 /// Longest silence of the network while something sent is unacknowledged.
 const NETWORK_TIMEOUT: Duration = Duration::from_secs(15);
@@ -35,6 +35,22 @@ impl InvalidUrl {
     pub const fn reason(&self) -> &'static str {
         self.0
     }
+}
+
+/// Whether and how the connection is encrypted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Encryption {
+    /// Not at all.
+    Off,
+    /// Where the server can, whoever it is.
+    Prefer,
+    /// Always, whoever the server is.
+    Require,
+    /// Always, and the server proves its name.
+    Verify {
+        /// PEM of the authorities that may vouch for it; the public ones by default.
+        authority: Option<String>,
+    },
 }
 
 /// A parsed connection URL. It holds the password, therefore it has no `Debug`.
@@ -108,7 +124,38 @@ impl Target {
         }
         Ok(Self {
             config,
-            tls: tls::client_config(verify, root_file.as_deref())?,
+            tls: tls::client_config(
+                verify.then_some(root_file.as_deref().map_or(Roots::Public, Roots::File)),
+            )?,
+        })
+    }
+
+    /// A target whose parts are known; our own values fill what they leave open.
+    ///
+    /// # Errors
+    /// [`InvalidUrl`] for a PEM text without a certificate.
+    pub fn new(mut config: Config, encryption: &Encryption) -> Result<Self, InvalidUrl> {
+        config.ssl_mode(match encryption {
+            Encryption::Off => SslMode::Disable,
+            Encryption::Prefer => SslMode::Prefer,
+            Encryption::Require | Encryption::Verify { .. } => SslMode::Require,
+        });
+        if config.get_tcp_user_timeout().is_none() {
+            config.tcp_user_timeout(NETWORK_TIMEOUT);
+        }
+        if config.get_keepalives_idle() == DEFAULT_KEEPALIVE_IDLE {
+            config.keepalives_idle(KEEPALIVE_IDLE);
+        }
+        let roots = match encryption {
+            Encryption::Verify { authority: None } => Some(Roots::Public),
+            Encryption::Verify {
+                authority: Some(pem),
+            } => Some(Roots::Pem(pem)),
+            _ => None,
+        };
+        Ok(Self {
+            config,
+            tls: tls::client_config(roots)?,
         })
     }
 

@@ -11,34 +11,48 @@ use rustls::{
 
 use crate::target::InvalidUrl;
 
-/// A TLS client that verifies the server's certificate against the public roots, or against the
-/// PEM file `root_file`; with `verify` off it encrypts only, as libpq's `sslmode=require` does.
-pub(crate) fn client_config(
-    verify: bool,
-    root_file: Option<&str>,
-) -> Result<ClientConfig, InvalidUrl> {
+/// Whom a server's certificate has to be from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Roots<'a> {
+    /// Whoever the public trusts.
+    Public,
+    /// Whoever this PEM file names.
+    File(&'a str),
+    /// Whoever this PEM text names.
+    Pem(&'a str),
+}
+
+/// A TLS client that verifies the server's certificate; without roots it encrypts only, as libpq's
+/// `sslmode=require` does.
+pub(crate) fn client_config(roots: Option<Roots<'_>>) -> Result<ClientConfig, InvalidUrl> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .expect("aws-lc-rs has the default protocol versions");
-    if !verify {
+    let Some(wanted) = roots else {
         return Ok(builder
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(EncryptOnly(provider)))
             .with_no_client_auth());
-    }
+    };
     let mut roots = RootCertStore::empty();
-    match root_file {
-        None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
-        Some(path) => {
+    match wanted {
+        Roots::Public => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+        Roots::File(path) => {
             let certificates = CertificateDer::pem_file_iter(path)
                 .and_then(Iterator::collect::<Result<Vec<_>, _>>)
                 .map_err(|_| InvalidUrl("the file of its sslrootcert cannot be read"))?;
             roots.add_parsable_certificates(certificates);
-            if roots.is_empty() {
-                return Err(InvalidUrl("the file of its sslrootcert has no certificate"));
-            }
         }
+        Roots::Pem(text) => {
+            let certificates = CertificateDer::pem_slice_iter(text.as_bytes())
+                .collect::<Result<Vec<_>, _>>()
+                .map_err(|_| InvalidUrl("its certificate of the authority is no PEM"))?;
+            roots.add_parsable_certificates(certificates);
+        }
+    }
+    if roots.is_empty() {
+        return Err(InvalidUrl("there is no certificate in its sslrootcert"));
     }
     Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }

@@ -16,6 +16,7 @@ use bunbun_core::{
 };
 use bunbun_databases::{
     mongodb::Mongodb,
+    postgres::Postgres,
     registry::{Registry, RegistryLimits},
 };
 use bunbun_store::Store;
@@ -44,6 +45,7 @@ pub(crate) fn new(
     }
     let registry = Registry::builder(Egress::new(&allow), RegistryLimits::default())
         .with::<Mongodb>()
+        .with::<Postgres>()
         .build();
     Ok(Some(Connections::new(ConnectionsParts {
         store: store.clone(),

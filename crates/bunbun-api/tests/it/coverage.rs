@@ -76,8 +76,12 @@ impl Operation<'_> {
             .replace("{collection}", "orders")
             .replace("{name}", "customer_1")
             .replace("{action}", "find")
+            .replace("{id}", id)
             .replace("{ref}", "default")
-            .replace("{id}", id);
+            .replace("{schema}", "public")
+            .replace("{table}", "todos")
+            .replace("{key}", "1")
+            .replace("{pid}", "1");
         assert!(
             !path.contains('{'),
             "{} has a parameter without a sample",
@@ -264,8 +268,22 @@ fn every_operation_has_a_name_of_its_own_a_summary_and_a_known_tag() {
         assert!(names.insert(id.to_owned()), "{id} stands twice");
         let verb = id.split('_').next().unwrap_or_default();
         let verbs = [
-            "list", "get", "create", "update", "delete", "run", "restore", "download", "upload",
-            "sign", "refresh", "replace", "test",
+            "list",
+            "get",
+            "create",
+            "update",
+            "delete",
+            "run",
+            "restore",
+            "download",
+            "upload",
+            "sign",
+            "refresh",
+            "cancel",
+            "explain",
+            "terminate",
+            "replace",
+            "test",
         ];
         assert!(
             verbs.contains(&verb),

@@ -39,6 +39,50 @@ pub enum Error {
         /// Machine-readable facts, `Null` for none; public.
         details: Value,
     },
+    /// There is no such schema.
+    #[error("no schema {0:?}")]
+    SchemaNotFound(String),
+    /// There is no such table or view.
+    #[error("no table {schema:?}.{table:?}")]
+    TableNotFound {
+        /// The schema that was named.
+        schema: String,
+        /// The table that was named.
+        table: String,
+    },
+    /// No row has this key, or none that the role may see.
+    #[error("no row with this key")]
+    RowNotFound,
+    /// There is a row with this key, or with a value that has to be unique.
+    #[error("a row with such values is there already: {0}")]
+    RowExists(Box<SqlError>),
+    /// The row has another version than the caller knows.
+    #[error("the row was changed by somebody else")]
+    RowChanged {
+        /// Its version now, as `If-Match` takes it.
+        etag: String,
+    },
+    /// What the caller wants cannot be done here.
+    #[error("{message}")]
+    NotAllowed {
+        /// Why, and what to do instead; public.
+        message: String,
+    },
+    /// The host is not one that may be connected to.
+    #[error("the host may not be connected to")]
+    HostNotAllowed(#[source] Source),
+    /// The statement was cancelled on request.
+    #[error("the statement was cancelled on request")]
+    Cancelled,
+    /// No statement with this id is running.
+    #[error("no running statement {0:?}")]
+    QueryNotFound(String),
+    /// A statement with this id is running.
+    #[error("a statement {0:?} is running")]
+    QueryExists(String),
+    /// No session of this database has this process.
+    #[error("no process {0}")]
+    ProcessNotFound(i32),
     /// A fault of ours or of the installation.
     #[error("a fault in the database client")]
     Internal(#[source] Source),
@@ -230,6 +274,17 @@ impl Classify for Error {
             Self::Sql(_) => Code::SqlError,
             Self::StatementTimeout => Code::StatementTimeout,
             Self::Invalid { .. } => Code::InvalidRequest,
+            Self::SchemaNotFound(_) => Code::SchemaNotFound,
+            Self::TableNotFound { .. } => Code::TableNotFound,
+            Self::RowNotFound => Code::RowNotFound,
+            Self::RowExists(_) => Code::RowExists,
+            Self::RowChanged { .. } => Code::PreconditionFailed,
+            Self::NotAllowed { .. } => Code::QueryNotAllowed,
+            Self::HostNotAllowed(_) => Code::HostNotAllowed,
+            Self::Cancelled => Code::QueryCancelled,
+            Self::QueryNotFound(_) => Code::QueryNotFound,
+            Self::QueryExists(_) => Code::QueryExists,
+            Self::ProcessNotFound(_) => Code::ProcessNotFound,
             Self::Internal(_) => Code::Internal,
         }
     }
@@ -240,19 +295,47 @@ impl Classify for Error {
             Self::Exhausted { in_use, size } => {
                 Some(format!("No free connection: {in_use} of {size} are in use.").into())
             }
-            Self::Sql(error) => Some(error.message.as_str().into()),
+            Self::Sql(error) | Self::RowExists(error) => Some(error.message.as_str().into()),
             Self::StatementTimeout => {
                 Some("The statement ran longer than its timeout and was cancelled.".into())
             }
-            Self::Invalid { message, .. } => Some(message.as_str().into()),
+            Self::Invalid { message, .. } | Self::NotAllowed { message } => {
+                Some(message.as_str().into())
+            }
+            Self::SchemaNotFound(name) => Some(format!("No schema '{name}'.").into()),
+            Self::TableNotFound { schema, table } => {
+                Some(format!("No table '{schema}.{table}'.").into())
+            }
+            Self::RowNotFound => Some("No row with this key.".into()),
+            Self::RowChanged { .. } => Some(
+                "The row was changed since it was read; read it again, and send its new ETag as \
+                 'If-Match'."
+                    .into(),
+            ),
+            Self::HostNotAllowed(_) => Some(
+                "The host of this connection may not be connected to; the operator allows hosts \
+                 with EGRESS_ALLOW."
+                    .into(),
+            ),
+            Self::Cancelled => Some("The statement was cancelled on request.".into()),
+            Self::QueryNotFound(id) => {
+                Some(format!("No statement with the id '{id}' is running.").into())
+            }
+            Self::QueryExists(id) => {
+                Some(format!("A statement with the id '{id}' is running; choose another.").into())
+            }
+            Self::ProcessNotFound(pid) => {
+                Some(format!("No session of this database has the process {pid}.").into())
+            }
             Self::Internal(_) => None,
         }
     }
 
     fn details(&self) -> Option<Value> {
         match self {
-            Self::Sql(error) => Some(error.details()),
+            Self::Sql(error) | Self::RowExists(error) => Some(error.details()),
             Self::Invalid { details, .. } if !details.is_null() => Some(details.clone()),
+            Self::RowChanged { etag } => Some(json!({ "etag": etag })),
             _ => None,
         }
     }

@@ -41,7 +41,8 @@ async fn ask(pool: &Pool) -> Result<Health, Error> {
         return Ok(health(pool, latency, version));
     }
     // None, or one of before a restart of PostgreSQL.
-    let client = pool.target().connect().await.map_err(Error::unavailable)?;
+    let target = pool.target().await?;
+    let client = target.connect().await.map_err(Error::unavailable)?;
     let (latency, version) = version(&client).await?;
     *kept = Some(client);
     Ok(health(pool, latency, version))

@@ -13,10 +13,11 @@ use std::{
         Arc, Weak,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use deadpool_postgres::{ClientWrapper, Manager, ManagerConfig, Object, RecyclingMethod};
+use deadpool::managed::{Object, PoolError};
+use deadpool_postgres::ClientWrapper;
 use parking_lot::Mutex;
 use secrecy::SecretString;
 use serde::Serialize;
@@ -29,7 +30,10 @@ use bunbun_postgres::Target;
 
 use super::{
     error::Error,
+    origin::{Dialer, Origin},
     query::{Lease, Texts},
+    rows::Shapes,
+    running::Running,
     wire::Connection,
 };
 
@@ -86,7 +90,7 @@ pub struct Status {
 pub struct Pool(Arc<Inner>);
 
 struct Inner {
-    clients: deadpool_postgres::Pool,
+    clients: deadpool::managed::Pool<Dialer>,
     permits: Arc<Semaphore>,
     waiting: AtomicUsize,
     /// Query connections at rest; the last one rested least.
@@ -97,9 +101,13 @@ struct Inner {
     queries: Mutex<Vec<Box<Connection>>>,
     /// What is known of the texts that were run lately.
     texts: Texts,
+    /// What is known of the tables whose rows were asked for lately.
+    shapes: Shapes,
+    /// Statements that can be cancelled by their ids.
+    running: Running,
     /// Query connections that are open, at rest or not.
     open_queries: AtomicUsize,
-    target: Arc<Target>,
+    origin: Arc<Origin>,
     config: PoolConfig,
     /// One migration of this process at a time, so that those who wait for PostgreSQL's advisory
     /// lock do not hold the connections that queries need.
@@ -129,16 +137,14 @@ impl Pool {
             config.connect_timeout,
             &config.application_name,
         )?;
+        Self::to(Origin::Fixed(Arc::new(target)), config)
+    }
+
+    /// Makes a pool of connections to wherever an origin leads. The URL of `config` is not used.
+    pub(crate) fn to(origin: Origin, config: &PoolConfig) -> Result<Self, Error> {
+        let origin = Arc::new(origin);
         let size = config.size.max(1);
-        let manager = Manager::from_config(
-            target.config.clone(),
-            target.connector(),
-            ManagerConfig {
-                // One round trip per checkout, so that a restart of PostgreSQL goes unnoticed.
-                recycling_method: RecyclingMethod::Verified,
-            },
-        );
-        let clients = deadpool_postgres::Pool::builder(manager)
+        let clients = deadpool::managed::Pool::builder(Dialer(Arc::clone(&origin)))
             .max_size(size)
             .build()
             .map_err(Error::internal)?;
@@ -148,8 +154,10 @@ impl Pool {
             waiting: AtomicUsize::new(0),
             queries: Mutex::new(Vec::new()),
             texts: Texts::default(),
+            shapes: Shapes::default(),
+            running: Running::default(),
             open_queries: AtomicUsize::new(0),
-            target: Arc::new(target),
+            origin,
             config: PoolConfig {
                 size,
                 ..config.clone()
@@ -180,7 +188,10 @@ impl Pool {
         let object = tokio::time::timeout(limit, self.0.clients.get())
             .await
             .map_err(|_| Error::unavailable("connecting took too long"))?
-            .map_err(Error::unavailable)?;
+            .map_err(|error| match error {
+                PoolError::Backend(error) => error,
+                other => Error::unavailable(other),
+            })?;
         Ok(Client { object, permit })
     }
 
@@ -200,8 +211,8 @@ impl Pool {
             self.0.clients.retain(|_, _| !std::mem::take(&mut is_first));
         }
         let opened = Opened::new(self);
-        let mut connection =
-            Connection::open(&self.0.target, self.0.config.statement_timeout).await?;
+        let target = self.0.origin.target().await?;
+        let mut connection = Connection::open(&target, self.0.config.statement_timeout).await?;
         connection.counted = Some(opened);
         let connection = Box::new(connection);
         Ok(Lease::new(connection, self.clone(), permit, false))
@@ -226,10 +237,48 @@ impl Pool {
         &self.0.texts
     }
 
+    /// What is known of tables.
+    pub(crate) fn shapes(&self) -> &Shapes {
+        &self.0.shapes
+    }
+
+    /// Statements that can be cancelled by their ids.
+    pub(crate) fn running(&self) -> &Running {
+        &self.0.running
+    }
+
     /// Takes back a connection that is clean.
     pub(crate) fn put_query_connection(&self, mut connection: Box<Connection>) {
+        if self.0.permits.is_closed() {
+            return;
+        }
         connection.shrink();
+        connection.rested_at = Instant::now();
         self.0.queries.lock().push(connection);
+    }
+
+    /// Closes what rests, and the rest when it comes back. Nobody gets a connection any more.
+    pub(crate) fn close(&self) {
+        self.0.permits.close();
+        self.0.clients.close();
+        self.0.queries.lock().clear();
+        if let Ok(mut probe) = self.0.probe.try_lock() {
+            *probe = None;
+        }
+    }
+
+    /// Closes connections that have rested for longer than this.
+    pub(crate) fn close_idle(&self, longer_than: Duration) {
+        self.0
+            .clients
+            .retain(|_, metrics| metrics.last_used() < longer_than);
+        self.0
+            .queries
+            .lock()
+            .retain(|one| one.rested_at.elapsed() < longer_than);
+        if let Ok(mut probe) = self.0.probe.try_lock() {
+            *probe = None;
+        }
     }
 
     /// The state at this moment.
@@ -251,8 +300,8 @@ impl Pool {
     }
 
     /// Where the database is, for connections that are made outside of the pool under a permit.
-    pub(crate) fn target(&self) -> &Target {
-        &self.0.target
+    pub(crate) async fn target(&self) -> Result<Arc<Target>, Error> {
+        self.0.origin.target().await
     }
 
     /// Held while a migration runs in this process.
@@ -279,7 +328,7 @@ impl Pool {
         let permit = tokio::time::timeout(self.0.config.wait_timeout, permits.acquire_owned())
             .await
             .map_err(|_| exhausted())?
-            .map_err(Error::internal)?;
+            .map_err(|_| Error::unavailable("the pool was closed"))?;
         drop(waiting);
         Ok(Permit(permit))
     }
@@ -321,7 +370,7 @@ impl Drop for Waiting<'_> {
 
 /// A `tokio-postgres` client from the pool, which takes it back on drop.
 pub struct Client {
-    object: Object,
+    object: Object<Dialer>,
     // Declared last: the permit is given back after the connection.
     permit: Permit,
 }

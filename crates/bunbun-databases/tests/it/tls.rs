@@ -40,7 +40,7 @@ fn give(data: &Path, name: &str, content: &str) {
 }
 
 /// Turns TLS on with a certificate for `localhost`; returns the certificate.
-async fn turn_tls_on(directory: &Path, cluster: &Cluster) -> String {
+pub(crate) async fn turn_tls_on(directory: &Path, cluster: &Cluster) -> String {
     let signed =
         rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     let data = directory.join("data");

@@ -21,7 +21,7 @@ const MAX_LOCK_TIMEOUT_MS: u64 = 300_000;
 const MAX_STATEMENT_TIMEOUT_MS: u64 = 3_600_000;
 
 /// Tells that the answer is the first outcome of a repeated `Idempotency-Key`.
-const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 /// A migration to apply.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
@@ -162,7 +162,7 @@ pub(crate) async fn create_migration(
 }
 
 impl CreateMigration {
-    fn into_request(self, idempotency_key: Option<String>) -> MigrationRequest {
+    pub(crate) fn into_request(self, idempotency_key: Option<String>) -> MigrationRequest {
         let mut request = MigrationRequest::new(self.name, self.sql);
         request.dry_run = self.dry_run;
         request.transactional = self.transactional;
@@ -178,7 +178,7 @@ impl CreateMigration {
 }
 
 /// The header `Idempotency-Key`. One that is there but unusable must not be passed over.
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     let mut values = headers.get_all("idempotency-key").iter();
     let Some(value) = values.next() else {
         return Ok(None);

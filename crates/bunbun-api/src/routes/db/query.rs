@@ -24,10 +24,10 @@ use crate::{
     state::{ApiState, DatabaseLimits},
 };
 
-const MAX_SQL_BYTES: usize = 1024 * 1024;
+pub(crate) const MAX_SQL_BYTES: usize = 1024 * 1024;
 /// PostgreSQL's own limit.
-const MAX_PARAMETERS: usize = 65_535;
-const MAX_TIMEOUT_MS: u64 = 600_000;
+pub(crate) const MAX_PARAMETERS: usize = 65_535;
+pub(crate) const MAX_TIMEOUT_MS: u64 = 600_000;
 
 /// A statement.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
@@ -53,7 +53,9 @@ pub(crate) struct RunQuery {
     read_only: bool,
 }
 
-fn null_is_absent<'de, D: Deserializer<'de>>(json: D) -> Result<Vec<Parameter>, D::Error> {
+pub(crate) fn null_is_absent<'de, D: Deserializer<'de>>(
+    json: D,
+) -> Result<Vec<Parameter>, D::Error> {
     Option::deserialize(json).map(Option::unwrap_or_default)
 }
 
@@ -154,7 +156,7 @@ pub(crate) async fn run_query(
     }
 }
 
-const fn media_type(format: RowFormat) -> &'static str {
+pub(crate) const fn media_type(format: RowFormat) -> &'static str {
     match format {
         RowFormat::Ndjson => "application/x-ndjson",
         RowFormat::Csv => "text/csv; charset=utf-8; header=present",
@@ -163,7 +165,7 @@ const fn media_type(format: RowFormat) -> &'static str {
 
 /// The form that `Accept` prefers; `None` is the buffered one, also where nothing fits. An extractor,
 /// because axum's own for headers copies all of them.
-pub(crate) struct Wanted(Option<RowFormat>);
+pub(crate) struct Wanted(pub(crate) Option<RowFormat>);
 
 impl<S: Sync> FromRequestParts<S> for Wanted {
     type Rejection = Infallible;

@@ -54,7 +54,7 @@ impl Session {
     /// Connects, as one of the pool's connections.
     pub(super) async fn open(pool: &Pool) -> Result<Self, Error> {
         let permit = pool.permit().await?;
-        let target = pool.target();
+        let target = pool.target().await?;
         let (client, mut connection) = target
             .config
             .connect(target.connector())

@@ -37,6 +37,11 @@ impl Text {
     pub(crate) fn may_repeat(&self) -> bool {
         self.statements == 1 && self.effects == Effects::None
     }
+
+    /// Whether it may change more than rows: tables, for example.
+    pub(crate) fn changes_everything(&self) -> bool {
+        self.effects == Effects::Everything
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

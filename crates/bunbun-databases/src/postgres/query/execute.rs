@@ -88,7 +88,7 @@ async fn send(
 ) -> Result<(), Error> {
     add(connection, statement, request, limit)?;
     connection.add_sync();
-    if request.read_only {
+    if request.begin().is_some() {
         // Not COMMIT: there are writes that a read-only transaction lets pass.
         connection.add_simple_query("ROLLBACK")?;
     }
@@ -126,7 +126,7 @@ pub(super) async fn ask_for_more(connection: &mut Connection, rows: i32) -> Resu
 /// Ends the open statement.
 pub(super) async fn close(connection: &mut Connection, request: &Request) -> Result<(), Error> {
     connection.add_end_of_batch();
-    if request.read_only {
+    if request.begin().is_some() {
         // Not COMMIT: there are writes that a read-only transaction lets pass.
         connection.add_simple_query("ROLLBACK")?;
     }
@@ -159,10 +159,9 @@ fn try_add(
         connection.add_simple_query(&format!("SET statement_timeout = {timeout}"))?;
     }
     let out = &mut connection.outgoing;
-    if request.read_only {
+    if let Some(begin) = request.begin() {
         // In one batch with the statement: where this fails, the statement is not run.
-        frontend::parse("", "BEGIN TRANSACTION READ ONLY", std::iter::empty(), out)
-            .map_err(Error::internal)?;
+        frontend::parse("", begin, std::iter::empty(), out).map_err(Error::internal)?;
         frontend::bind(
             "",
             "",
@@ -331,7 +330,7 @@ pub(super) struct Replies {
 
 impl Replies {
     pub(super) fn new(connection: &Connection, request: &Request) -> Self {
-        let before = usize::from(request.read_only)
+        let before = usize::from(request.begin().is_some())
             + usize::from(own_timeout(connection, request).is_some());
         Self {
             before,

@@ -24,6 +24,7 @@ pub(crate) use lease::Lease;
 pub use parameters::Parameter;
 pub(crate) use statements::Statements;
 pub use streaming::{RowFormat, RowStream, stream};
+pub(crate) use streaming::{described, stream_with};
 pub(crate) use texts::Texts;
 
 use super::{error::Error, pool::Pool, wire::Session};
@@ -43,6 +44,8 @@ pub struct Request {
     pub timeout: Duration,
     /// Whether PostgreSQL is to refuse every write.
     pub read_only: bool,
+    /// Whether what it did is undone at its end. A text of several statements cannot be.
+    pub roll_back: bool,
     /// Most rows of a buffered answer.
     pub max_rows: u64,
     /// Size of a buffered answer's rows after which no further row is added.
@@ -58,8 +61,18 @@ impl Request {
             params: Vec::new(),
             timeout: Duration::from_secs(30),
             read_only: false,
+            roll_back: false,
             max_rows: 10_000,
             max_bytes: 64 * 1024 * 1024,
+        }
+    }
+
+    /// What begins the transaction that the statement runs in, where it needs one of ours.
+    fn begin(&self) -> Option<&'static str> {
+        match (self.read_only, self.roll_back) {
+            (true, _) => Some("BEGIN TRANSACTION READ ONLY"),
+            (false, true) => Some("BEGIN"),
+            (false, false) => None,
         }
     }
 }
@@ -158,9 +171,9 @@ fn check(pool: &Pool, request: &Request) -> Result<Arc<Text>, Error> {
             "A text of several statements cannot have parameters.",
         ));
     }
-    if text.statements > 1 && request.read_only {
+    if text.statements > 1 && request.begin().is_some() {
         return Err(Error::invalid(
-            "A text of several statements cannot be read-only.",
+            "A text of several statements cannot be read-only; send one statement at a time.",
         ));
     }
     Ok(text)

@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use bunbun_core::Classify;
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     super::{error::Error, pool::Pool},
@@ -39,6 +39,23 @@ pub enum RowFormat {
     Csv,
 }
 
+/// Writes the error that ends a stream of NDJSON.
+pub(super) type Describe = fn(Error) -> Value;
+
+/// As `/api/db` tells it.
+fn describe(error: Error) -> Value {
+    described(&error)
+}
+
+/// An error by its own code and words.
+pub(crate) fn described(error: &impl Classify) -> Value {
+    json!({"error": {
+        "code": error.code().as_str(),
+        "message": error.public_message().unwrap_or("The statement failed.".into()),
+        "details": error.details().unwrap_or_else(|| json!({})),
+    }})
+}
+
 /// Rows on their way.
 pub type RowStream = BoxStream<'static, Result<Bytes, Error>>;
 
@@ -50,6 +67,16 @@ pub type RowStream = BoxStream<'static, Result<Bytes, Error>>;
 /// # Errors
 /// As [`super::run`].
 pub async fn stream(pool: &Pool, request: Request, format: RowFormat) -> Result<RowStream, Error> {
+    stream_with(pool, request, format, describe).await
+}
+
+/// As [`stream`], with other words for an error in mid-stream.
+pub(crate) async fn stream_with(
+    pool: &Pool,
+    request: Request,
+    format: RowFormat,
+    describe: Describe,
+) -> Result<RowStream, Error> {
     let text = check(pool, &request)?;
     if text.statements > 1 {
         return Err(Error::invalid(
@@ -70,6 +97,7 @@ pub async fn stream(pool: &Pool, request: Request, format: RowFormat) -> Result<
                     statement,
                     replies,
                     format,
+                    describe,
                 };
                 return Ok(rows.into_stream(first));
             }
@@ -103,7 +131,7 @@ async fn begin(
                 return Err(error);
             }
             was_replanned = true;
-            if request.read_only {
+            if request.begin().is_some() {
                 lease.run("ROLLBACK").await?;
             }
         }
@@ -121,6 +149,7 @@ struct Rows {
     statement: Arc<Prepared>,
     replies: Replies,
     format: RowFormat,
+    describe: Describe,
 }
 
 /// What comes next.
@@ -228,11 +257,7 @@ impl Rows {
         if self.format == RowFormat::Csv {
             return (out, Stage::Failed(error));
         }
-        let line = json!({"error": {
-            "code": error.code().as_str(),
-            "message": error.public_message().unwrap_or("The statement failed.".into()),
-            "details": error.details().unwrap_or_else(|| json!({})),
-        }});
+        let line = (self.describe)(error);
         out.extend_from_slice(line.to_string().as_bytes());
         out.push(b'\n');
         (out, Stage::Closed)

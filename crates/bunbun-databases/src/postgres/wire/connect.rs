@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     net::{IpAddr, SocketAddr},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bunbun_postgres::Target;
@@ -22,7 +22,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpStream, UnixStream},
 };
-use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 use tokio_rustls::TlsConnector;
 
 use super::{
@@ -30,7 +30,7 @@ use super::{
         error::{Error, SqlError},
         query::Statements,
     },
-    CancelKey, Connection, Session, frame,
+    CancelKey, Connection, Reader, Session, Tag, frame,
     stream::Stream,
 };
 
@@ -157,6 +157,7 @@ async fn start(
             secret: 0,
         },
         runtime: tokio::runtime::Handle::current().id(),
+        rested_at: Instant::now(),
         counted: None,
         statements: Statements::default(),
         types: HashMap::new(),
@@ -190,7 +191,28 @@ async fn start(
     connection.flush().await?;
     authenticate(&mut connection, user, config.get_password()).await?;
     finish(&mut connection).await?;
+    if config.get_target_session_attrs() == TargetSessionAttrs::ReadWrite {
+        refuse_read_only(&mut connection).await?;
+    }
     Ok(connection)
+}
+
+/// A server that takes no writes is as good as none to who wants to write.
+async fn refuse_read_only(connection: &mut Connection) -> Result<(), Error> {
+    connection.add_simple_query("SHOW transaction_read_only")?;
+    connection.flush().await?;
+    let mut is_read_only = true;
+    while connection.awaited > 0 {
+        if connection.next().await? == Tag::DataRow {
+            let mut reader = Reader(connection.body());
+            reader.u16();
+            is_read_only = reader.value().flatten() != Some(b"off");
+        }
+    }
+    if is_read_only {
+        return Err(Error::unavailable("the server takes no writes"));
+    }
+    Ok(())
 }
 
 async fn authenticate(

@@ -12,7 +12,13 @@ mod connect;
 mod frame;
 mod stream;
 
-use std::{collections::HashMap, io, mem::MaybeUninit, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    io,
+    mem::MaybeUninit,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::{Buf, BytesMut};
 use tokio::runtime::{Handle, Id};
@@ -96,6 +102,8 @@ pub(crate) struct Connection {
     cancel_key: CancelKey,
     /// The runtime whose reactor watches the socket.
     runtime: Id,
+    /// When it was put to rest.
+    pub(crate) rested_at: Instant,
     /// Its pool's count of open connections.
     pub(crate) counted: Option<super::pool::Opened>,
     /// Statements that the server has prepared, by their text.

@@ -22,7 +22,7 @@ use bunbun_databases::{
     registry::{Registry, RegistryLimits},
 };
 use bunbun_store::Store;
-use bunbun_test::{MongodbServer, TestDb};
+use bunbun_test::{MongodbKind, MongodbServer, TestDb};
 use http::Method;
 use serde_json::{Value, json};
 
@@ -34,6 +34,7 @@ static DATABASES: AtomicUsize = AtomicUsize::new(0);
 pub(crate) struct Site {
     pub(crate) api: Api,
     pub(crate) database: String,
+    pub(crate) is_ferretdb: bool,
 }
 
 impl Site {
@@ -65,7 +66,8 @@ impl Site {
         assert_eq!(reply.status, 201, "{}", reply.text());
         let number = DATABASES.fetch_add(1, Ordering::Relaxed);
         let database = format!("bunbun_api_{}_{number}", std::process::id());
-        Some(Self { api, database })
+        let is_ferretdb = server.kind() == MongodbKind::Ferretdb;
+        Some(Self { api, database, is_ferretdb })
     }
 
     /// A call below the test's own database.

@@ -226,10 +226,12 @@ async fn a_bulk_tells_what_it_did() {
         let counts = ["inserted", "matched", "modified", "deleted"]
             .map(|key| done[key].as_u64().unwrap_or(99));
         assert_eq!(counts, [1, 1, 1, 1], "{done}");
-        assert_eq!(
-            done["ids"],
-            json!([{ "index": 0, "id": 1 }, { "index": 3, "id": 2 }])
-        );
+        let ids = done["ids"].as_array().expect("an array");
+        assert_eq!((&ids[0], &ids[1]["id"]), (&json!({ "index": 0, "id": 1 }), &json!(2)));
+        // FerretDB says 0 of every upsert of a command.
+        if !site.is_ferretdb {
+            assert_eq!(ids[1]["index"], json!(3));
+        }
         assert_eq!(
             (&done["errors"][0]["index"], &done["errors"][0]["code"]),
             (&json!(1), &json!(11000))
