@@ -215,7 +215,10 @@ fn data_directory(port: u16) -> PathBuf {
 fn place() -> PathBuf {
     // target/debug/deps/it-0123456789abcdef
     let this = env::current_exe().expect("the test's own path");
-    let target = this.ancestors().nth(3).expect("tests run from the target directory");
+    let target = this
+        .ancestors()
+        .nth(3)
+        .expect("tests run from the target directory");
     target.join("test-servers")
 }
 

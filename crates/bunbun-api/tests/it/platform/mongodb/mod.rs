@@ -67,7 +67,11 @@ impl Site {
         let number = DATABASES.fetch_add(1, Ordering::Relaxed);
         let database = format!("bunbun_api_{}_{number}", std::process::id());
         let is_ferretdb = server.kind() == MongodbKind::Ferretdb;
-        Some(Self { api, database, is_ferretdb })
+        Some(Self {
+            api,
+            database,
+            is_ferretdb,
+        })
     }
 
     /// A call below the test's own database.

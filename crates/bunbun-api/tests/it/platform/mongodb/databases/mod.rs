@@ -227,7 +227,10 @@ async fn a_bulk_tells_what_it_did() {
             .map(|key| done[key].as_u64().unwrap_or(99));
         assert_eq!(counts, [1, 1, 1, 1], "{done}");
         let ids = done["ids"].as_array().expect("an array");
-        assert_eq!((&ids[0], &ids[1]["id"]), (&json!({ "index": 0, "id": 1 }), &json!(2)));
+        assert_eq!(
+            (&ids[0], &ids[1]["id"]),
+            (&json!({ "index": 0, "id": 1 }), &json!(2))
+        );
         // FerretDB says 0 of every upsert of a command.
         if !site.is_ferretdb {
             assert_eq!(ids[1]["index"], json!(3));
