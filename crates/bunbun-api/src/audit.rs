@@ -118,7 +118,7 @@ impl Attempt {
             request_id: context.request_id.as_str(),
             client_ip: &client_ip,
         };
-        let client = connections.store().client().await?;
+        let client = Box::pin(connections.store().client()).await?;
         audit_log::insert(&client, access.project(), entry).await?;
         let mut told = self.told.lock();
         told.row = Some((access.project().clone(), id));

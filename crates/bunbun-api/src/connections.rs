@@ -25,8 +25,13 @@ use bunbun_store::{
     Store,
     database_connections::{self as rows, DatabaseConnection, Status},
 };
+use futures_util::future::BoxFuture;
 
-use self::{cache::Cache, limiter::Limiter, secrets::Secrets};
+use self::{
+    cache::{Cache, Key},
+    limiter::Limiter,
+    secrets::Secrets,
+};
 use crate::{
     access::{Permission, ProjectAccess},
     state::Databases,
@@ -188,11 +193,12 @@ impl Connections {
         if P::WRITES {
             access.attempt().record(access, self).await?;
         }
-        match self.pool(access, row).await {
+        // Boxed: an engine's attempt to connect is large, and most callers find a pool.
+        match Box::pin(self.pool(access, row)).await {
             // Changed in the meantime: what was kept of it is old.
             Err(error) if error.code() == Code::ConnectionNotFound => {
                 let row = self.row(access, kind, identifier, true).await?;
-                Ok(self.pool(access, row).await?)
+                Ok(Box::pin(self.pool(access, row)).await?)
             }
             other => Ok(other?),
         }
@@ -237,18 +243,19 @@ impl Connections {
         fresh: bool,
     ) -> Result<Arc<DatabaseConnection>, ApiError> {
         let project = access.project();
-        let key = format!("{kind}/{}", identifier.unwrap_or_default());
-        let read = async {
+        let key = Key {
+            project: project.clone(),
+            place: None,
+            what: Cacheable::Connection,
+            key: format!("{kind}/{}", identifier.unwrap_or_default()).into(),
+        };
+        let read = async move {
             let client = self.0.store.client().await?;
             rows::find_by_identifier(&client, project, kind, identifier)
                 .await?
                 .ok_or_else(|| not_found(kind, identifier))
         };
-        let what = Cacheable::Connection;
-        self.0
-            .cache
-            .get(project, None, what, &key, fresh, read)
-            .await
+        self.0.cache.get(key, fresh, read).await
     }
 
     /// Keeps in the store how a connection is, where that is news.
@@ -327,23 +334,25 @@ impl Connections {
     ///
     /// # Errors
     /// Those of `make`.
-    pub async fn cached<D, T, E>(
-        &self,
+    pub fn cached<'a, D, T, E>(
+        &'a self,
         connected: &Connected<D>,
         what: Cacheable,
         key: &str,
-        make: impl Future<Output = Result<T, E>> + Send,
-    ) -> Result<Arc<T>, ApiError>
+        make: impl Future<Output = Result<T, E>> + Send + 'a,
+    ) -> BoxFuture<'a, Result<Arc<T>, ApiError>>
     where
         T: Send + Sync + 'static,
         E: Classify + Send + Sync + 'static,
     {
+        let key = Key {
+            project: connected.project.clone(),
+            place: Some((connected.id, connected.version)),
+            what,
+            key: key.into(),
+        };
         let make = async { make.await.map_err(ApiError::from) };
-        let place = Some((connected.id, connected.version));
-        self.0
-            .cache
-            .get(&connected.project, place, what, key, connected.fresh, make)
-            .await
+        self.0.cache.get(key, connected.fresh, make)
     }
 
     /// Forgets what is kept of a connection, after a change of ours: everything of this sort.

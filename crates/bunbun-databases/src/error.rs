@@ -31,6 +31,9 @@ struct Parts {
     source: Option<Source>,
 }
 
+/// The message of faults of ours; it is for logs.
+const FAULT: &str = "A fault in the database client.";
+
 /// When a database that cannot be reached may be again.
 const RECONNECT_AFTER: Duration = Duration::from_secs(2);
 
@@ -189,7 +192,7 @@ impl Error {
     /// A fault of ours or of the installation.
     #[must_use]
     pub fn internal(cause: impl Into<Source>) -> Self {
-        Self::new(Code::Internal, "A fault in the database client.").because(cause)
+        Self::new(Code::Internal, FAULT).because(cause)
     }
 
     /// An error of another crate, with the code and message that it has there.
@@ -197,9 +200,7 @@ impl Error {
     pub fn classified(error: impl Classify + Send + Sync + 'static) -> Self {
         let message = error
             .public_message()
-            .map_or("A fault in the database client.".into(), |text| {
-                Cow::Owned(text.into_owned())
-            });
+            .map_or(FAULT.into(), |text| Cow::Owned(text.into_owned()));
         Self(Box::new(Parts {
             code: error.code(),
             message,
@@ -268,7 +269,7 @@ impl Classify for Error {
     }
 
     fn public_message(&self) -> Option<Cow<'_, str>> {
-        (self.0.code != Code::Internal).then(|| Cow::Borrowed(&*self.0.message))
+        (self.0.message != FAULT).then(|| Cow::Borrowed(&*self.0.message))
     }
 
     fn details(&self) -> Option<Value> {

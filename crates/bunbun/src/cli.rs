@@ -89,7 +89,7 @@ pub(crate) struct DevArguments {
 pub(crate) enum KeysCommand {
     /// Print a complete new set of secrets as lines of an environment file
     Generate,
-    /// Wrap the stored data keys with DATABASE_ENCRYPTION_KEY instead of DATABASE_ENCRYPTION_KEY_PREVIOUS
+    /// Wrap stored data keys with the current master key instead of the previous one, while servers run
     Rotate,
 }
 

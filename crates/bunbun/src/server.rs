@@ -88,7 +88,7 @@ pub(crate) async fn run(start: Start<'_>) -> Result<(), Failure> {
     let registry = Arc::new(Registry::default());
     let auth = Auth::new(&config, service_databases(&config, "auth")?, is_dev)?;
     let store = store(&config)?;
-    crate::connections::check_master_keys(&config, &store).await?;
+    Box::pin(crate::connections::check_master_keys(&config, &store)).await?;
     let api = Api::new(ApiStart {
         config: &config,
         store,

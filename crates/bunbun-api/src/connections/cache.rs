@@ -3,8 +3,12 @@
 
 use std::{any::Any, future::Future, sync::Arc};
 
-use bunbun_core::id::{ConnectionId, ProjectRef};
+use bunbun_core::{
+    Code,
+    id::{ConnectionId, ProjectRef},
+};
 use bunbun_http::ApiError;
+use futures_util::future::BoxFuture;
 use moka::{Expiry, sync::Cache as Moka};
 use tokio::sync::OnceCell;
 
@@ -16,12 +20,13 @@ const CAPACITY: u64 = 10_000;
 /// A connection and its version; the id is `None` for a project's own database.
 pub(super) type Place = Option<(Option<ConnectionId>, i64)>;
 
+/// What an entry is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Key {
-    project: ProjectRef,
-    place: Place,
-    what: Cacheable,
-    key: Box<str>,
+pub(super) struct Key {
+    pub(super) project: ProjectRef,
+    pub(super) place: Place,
+    pub(super) what: Cacheable,
+    pub(super) key: Box<str>,
 }
 
 /// Empty until somebody has made the value.
@@ -64,51 +69,47 @@ impl Cache {
         )
     }
 
-    pub(super) async fn get<T: Send + Sync + 'static>(
-        &self,
-        project: &ProjectRef,
-        place: Place,
-        what: Cacheable,
-        key: &str,
+    /// Boxed: what makes a value is large, and most callers find one.
+    pub(super) fn get<'a, T: Send + Sync + 'static>(
+        &'a self,
+        key: Key,
         fresh: bool,
-        make: impl Future<Output = Result<T, ApiError>> + Send,
-    ) -> Result<Arc<T>, ApiError> {
-        let key = Key {
-            project: project.clone(),
-            place,
-            what,
-            key: key.into(),
-        };
-        if fresh {
-            // Those who wait for the old one get the old one; later ones get this.
-            self.0.insert(key.clone(), Cell::default());
-        }
-        let cell = self.0.get_with(key.clone(), Cell::default);
-        let outcome = if cell.initialized() { "hit" } else { "miss" };
-        let outcome = if fresh { "bypass" } else { outcome };
-        metrics::counter!("bunbun_database_cache_total", "kind" => what.as_str(), "outcome" => outcome)
-            .increment(1);
-        let made = cell
-            .get_or_try_init(|| async {
-                make.await
-                    .map(|value| Arc::new(value) as Arc<dyn Any + Send + Sync>)
-            })
-            .await;
-        let value = match made {
-            Ok(value) => Arc::clone(value),
-            Err(error) => {
-                // Nothing is kept of it, also no empty place.
-                if !cell.initialized() {
-                    self.0.invalidate(&key);
-                }
-                return Err(error);
+        make: impl Future<Output = Result<T, ApiError>> + Send + 'a,
+    ) -> BoxFuture<'a, Result<Arc<T>, ApiError>> {
+        Box::pin(async move {
+            if fresh {
+                // Those who wait for the old one get the old one; later ones get this.
+                self.0.insert(key.clone(), Cell::default());
             }
-        };
-        value.downcast::<T>().map_err(|_| {
-            ApiError::new(
-                bunbun_core::Code::Internal,
-                "One key of the cache has values of two types.",
-            )
+            let cell = self.0.get_with(key.clone(), Cell::default);
+            let outcome = match (fresh, cell.initialized()) {
+                (true, _) => "bypass",
+                (false, true) => "hit",
+                (false, false) => "miss",
+            };
+            let kind = key.what.as_str();
+            metrics::counter!("bunbun_database_cache_total", "kind" => kind, "outcome" => outcome)
+                .increment(1);
+            let made = cell
+                .get_or_try_init(|| async {
+                    let value: Arc<dyn Any + Send + Sync> = Arc::new(make.await?);
+                    Ok(value)
+                })
+                .await;
+            let value = match made {
+                Ok(value) => Arc::clone(value),
+                Err(error) => {
+                    // Nothing is kept of it, also no empty place.
+                    if !cell.initialized() {
+                        self.0.invalidate(&key);
+                    }
+                    return Err(error);
+                }
+            };
+            value.downcast::<T>().map_err(|_| {
+                let message = "One key of the cache has values of two types.";
+                ApiError::new(Code::Internal, message)
+            })
         })
     }
 

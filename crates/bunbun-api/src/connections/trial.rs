@@ -43,7 +43,7 @@ impl Connections {
         let hosts: Vec<_> = settings.hosts.iter().map(ToString::to_string).collect();
         self.audit(access, "connection.test", &hosts.join(","))
             .await?;
-        outcome(self.0.registry.test(settings).await)
+        outcome(Box::pin(self.0.registry.test(settings)).await)
     }
 
     /// Tries a stored connection and keeps how it went.
@@ -63,7 +63,7 @@ impl Connections {
             .secrets
             .key_for(&self.0.store, project, &row.settings);
         let settings = secrets::open(project, kind, &row, key.await?.as_deref())?;
-        let trial = self.0.registry.test(&settings).await;
+        let trial = Box::pin(self.0.registry.test(&settings)).await;
         self.note(project, &row, trial.as_ref().err());
         outcome(trial)
     }

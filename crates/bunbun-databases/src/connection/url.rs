@@ -2,7 +2,7 @@
 //! does not know, and each kind's own library would take options that read files.
 
 use percent_encoding::percent_decode_str;
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -384,7 +384,7 @@ pub(super) fn validate(settings: &Settings) -> Result<(), InvalidSettings> {
         ("username", settings.username.as_deref()),
         (
             "password",
-            settings.password.as_ref().map(|text| text.expose_secret()),
+            settings.password.as_ref().map(ExposeSecret::expose_secret),
         ),
     ];
     for (field, text) in texts {

@@ -10,6 +10,7 @@ mod migrate;
 mod mongodb;
 mod pool;
 mod query;
+mod registry;
 mod rows;
 mod running;
 mod stats;

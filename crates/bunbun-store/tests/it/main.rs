@@ -1,6 +1,9 @@
 //! Integration tests on a real PostgreSQL; each test has a database of its own.
 
+mod audit_log;
 mod backups;
+mod data_keys;
+mod database_connections;
 mod migrate;
 
 use std::time::Duration;

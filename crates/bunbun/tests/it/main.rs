@@ -12,6 +12,7 @@ mod readme;
 mod reload;
 mod routes;
 mod running;
+mod secrets;
 mod serve;
 mod storage;
 mod traffic;

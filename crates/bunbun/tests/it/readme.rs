@@ -12,6 +12,7 @@ use crate::{binary::command, running::Running};
 
 const README: &str = include_str!("../../../../README.md");
 const AUTH: &str = include_str!("../../../../docs/auth.md");
+const DATABASES: &str = include_str!("../../../../docs/databases.md");
 const URL: &str = "http://127.0.0.1:3000";
 
 /// The blocks of shell in a section, in their order.
@@ -49,6 +50,19 @@ fn the_examples_of_auth_do_what_they_say() {
             "\"access_token\":",
             "bob@example.org",
             "\"banned_until\":\"",
+        ],
+    );
+}
+
+#[test]
+fn the_examples_of_connections_do_what_they_say() {
+    run(
+        &blocks(DATABASES, "Connections"),
+        &[
+            "\"ok\":true",
+            "\"has_password\":true",
+            "\"identifier\":\"shop\"",
+            "\"schemas\":[",
         ],
     );
 }

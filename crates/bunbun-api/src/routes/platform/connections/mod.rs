@@ -341,7 +341,8 @@ pub(crate) async fn create_connection(
     Body(body): Body<NewConnection>,
 ) -> Result<Response, ApiError> {
     let (kind, connections) = (path.kind()?, state.connections()?);
-    let row = connections.create(&access, &body.draft(kind)?).await?;
+    let draft = body.draft(kind)?;
+    let row = Box::pin(connections.create(&access, &draft)).await?;
     let location = location(kind, access.project(), row.id);
     let headers = [(LOCATION, location), (ETAG, etag(row.version))];
     let connection = Connection::new(kind, row, None);
@@ -404,9 +405,8 @@ pub(crate) async fn replace_connection(
 ) -> Result<Response, ApiError> {
     let ((kind, id), connections) = (path.read()?, state.connections()?);
     let expected = expected(&headers)?;
-    let row = connections
-        .change(&access, kind, id, &expected, |_| body.draft(kind))
-        .await?;
+    let change = connections.change(&access, kind, id, &expected, |_| body.draft(kind));
+    let row = Box::pin(change).await?;
     Ok(shown(kind, row, None))
 }
 
@@ -440,9 +440,8 @@ pub(crate) async fn update_connection(
 ) -> Result<Response, ApiError> {
     let ((kind, id), connections) = (path.read()?, state.connections()?);
     let expected = expected(&headers)?;
-    let row = connections
-        .change(&access, kind, id, &expected, |row| body.draft(kind, row))
-        .await?;
+    let change = connections.change(&access, kind, id, &expected, |row| body.draft(kind, row));
+    let row = Box::pin(change).await?;
     Ok(shown(kind, row, None))
 }
 

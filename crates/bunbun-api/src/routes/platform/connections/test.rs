@@ -16,7 +16,7 @@ use super::{ConnectionKind, ConnectionPath, KindPath, body::NewConnection};
 use crate::{
     access::{ProjectAccess, Write},
     connections::trial::Outcome,
-    openapi::{BodyRefusals, DatabaseRefusals, OwnerRefusals, ThingRefusals},
+    openapi::{BodyRefusals, DatabaseRefusals, OwnerRefusals, ParameterRefusals, ThingRefusals},
     routes::health::services::milliseconds,
     state::ApiState,
 };
@@ -116,7 +116,7 @@ pub(crate) async fn test_new_connection(
 ) -> Result<Json<ConnectionTest>, ApiError> {
     let (kind, connections) = (path.kind()?, state.connections()?);
     let (settings, _) = body.settings(kind)?;
-    let outcome = connections.try_settings(&access, &settings).await?;
+    let outcome = Box::pin(connections.try_settings(&access, &settings)).await?;
     Ok(Json(outcome.into()))
 }
 
@@ -133,7 +133,7 @@ pub(crate) async fn test_new_connection(
     ),
     responses(
         (status = 200, description = "How it went", body = ConnectionTest),
-        OwnerRefusals, ThingRefusals, DatabaseRefusals,
+        ParameterRefusals, OwnerRefusals, ThingRefusals, DatabaseRefusals,
     ),
 )]
 pub(crate) async fn test_connection(
@@ -142,6 +142,6 @@ pub(crate) async fn test_connection(
     Path(path): Path<ConnectionPath>,
 ) -> Result<Json<ConnectionTest>, ApiError> {
     let ((kind, id), connections) = (path.read()?, state.connections()?);
-    let outcome = connections.try_stored(&access, kind, id).await?;
+    let outcome = Box::pin(connections.try_stored(&access, kind, id)).await?;
     Ok(Json(outcome.into()))
 }
