@@ -25,10 +25,6 @@ pub use state::ApiState;
 /// Fill a slot with it through [`bunbun_http::embed::router`], which renders the errors.
 pub fn router(state: Arc<ApiState>) -> (Router, utoipa::openapi::OpenApi) {
     let (router, document) = routes::router().split_for_parts();
-    // In the state: a layer would stand on the way of every request.
-    state
-        .document
-        .get_or_init(|| openapi::pretty(&document).into());
     (router.with_state(state), document)
 }
 

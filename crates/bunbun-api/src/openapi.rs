@@ -172,7 +172,7 @@ fn shared_responses() -> [(&'static str, Response); 11] {
 }
 
 /// The same for what the services behind the slots refuse.
-fn service_responses() -> [(&'static str, Response); 6] {
+fn service_responses() -> [(&'static str, Response); 7] {
     let retry = "Seconds after which to try again";
     [
         (
@@ -202,6 +202,10 @@ fn service_responses() -> [(&'static str, Response); 6] {
                 &[Code::MediaTypeNotAllowed],
             )
             .build(),
+        ),
+        (
+            "StorageFull",
+            refusal("There is no space left for the file", &[Code::StorageFull]).build(),
         ),
         (
             "Conditional",
@@ -301,7 +305,7 @@ refusals! {
         "416" => "Conditional",
     }
     /// What an operation that writes a file may answer.
-    MediaRefusals { "415" => "MediaTypeNotAllowed" }
+    MediaRefusals { "415" => "MediaTypeNotAllowed", "507" => "StorageFull" }
     /// What an operation that needs a service behind a slot may answer.
     ServiceRefusals {
         "502" => "Upstream",
@@ -322,8 +326,15 @@ refusals! {
     UpstreamRefusals { "502" => "Upstream" }
     /// What an operation that needs PostgreSQL may answer.
     DatabaseRefusals { "503" => "Unavailable", "504" => "Timeout" }
+    /// What an operation on a server behind a stored connection may answer.
+    ConnectedRefusals {
+        "400" => "InvalidRequest",
+        "409" => "Conflict",
+        "413" => "TooLarge",
+        "502" => "Upstream",
+        "503" => "Unavailable",
+        "504" => "Timeout",
+    }
     /// What an operation on a stored connection may answer.
     ConnectionRefusals { "502" => "Upstream", "503" => "Unavailable", "504" => "Timeout" }
-    /// What a change that says what it is based on may answer.
-    VersionRefusals { "412" => "Conditional" }
 }

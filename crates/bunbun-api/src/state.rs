@@ -136,7 +136,7 @@ pub struct ApiParts {
 pub struct ApiState {
     /// What the composition root handed over.
     pub(crate) parts: ApiParts,
-    /// The description of all endpoints, as it is served.
+    /// The description of all endpoints, as it is served; made when it is first asked for.
     pub(crate) document: OnceLock<Bytes>,
     /// When the process started.
     pub(crate) started: Instant,

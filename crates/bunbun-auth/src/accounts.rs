@@ -12,7 +12,7 @@ use crate::{
     request::Origin,
     service::Inner,
     store::{
-        Object, identities, one_time_tokens, sessions,
+        Object, flow_states, identities, one_time_tokens, sessions,
         sessions::End,
         users::{self, Changes, NewUser, User},
     },
@@ -116,6 +116,7 @@ pub(crate) async fn confirm_email(
     Changes::default()
         .set("email_confirmed_at", user.email_confirmed_at.unwrap_or(now))
         .set("confirmation_token", "")
+        .set("recovery_token", "")
         .set("raw_user_meta_data", Json(Value::Object(metadata)))
         .set("is_anonymous", false)
         .save(session, user.id, now)
@@ -137,8 +138,8 @@ pub(crate) async fn recover(
     one_time_tokens::clear(session, user.id, one_time_tokens::Kind::Recovery).await
 }
 
-/// A new password: codes and links that were sent before lose their validity, and so do other
-/// sessions.
+/// A new password: codes and links that were sent before lose their validity, and so do flows and
+/// other sessions.
 pub(crate) async fn set_password(
     session: &Session,
     user_id: Uuid,
@@ -163,8 +164,29 @@ pub(crate) async fn set_password(
         .save(session, user_id, now)
         .await?;
     one_time_tokens::clear_all(session, user_id).await?;
+    flow_states::delete_of_user(session, user_id).await?;
     let which = keep.map_or(End::All, End::Others);
     sessions::end(session, user_id, which).await.map(drop)
+}
+
+/// The address is another one: what was sent to the old one, or waits for a third, is void.
+pub(crate) async fn forget_mails(
+    session: &Session,
+    user_id: Uuid,
+    now: OffsetDateTime,
+) -> Result<(), Error> {
+    Changes::default()
+        .set("confirmation_token", "")
+        .set("recovery_token", "")
+        .set("reauthentication_token", "")
+        .set("email_change", "")
+        .set("email_change_token_current", "")
+        .set("email_change_token_new", "")
+        .set("email_change_confirm_status", 0_i16)
+        .save(session, user_id, now)
+        .await?;
+    one_time_tokens::clear_all(session, user_id).await?;
+    flow_states::delete_of_user(session, user_id).await
 }
 
 /// The new address takes the old one's place.

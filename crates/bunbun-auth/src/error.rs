@@ -71,6 +71,7 @@ codes! {
     MfaWebAuthnEnrollNotEnabled = "mfa_webauthn_enroll_not_enabled",
     NoAuthorization = "no_authorization",
     NotAdmin = "not_admin",
+    OtpDisabled = "otp_disabled",
     OtpExpired = "otp_expired",
     OverEmailSendRateLimit = "over_email_send_rate_limit",
     OverRequestRateLimit = "over_request_rate_limit",
@@ -250,6 +251,15 @@ impl AuthError {
 
     pub(crate) fn is_oauth(&self) -> bool {
         self.0.oauth.is_some()
+    }
+
+    /// What happened, for the log.
+    pub(crate) fn reason(&self) -> String {
+        let cause = self.0.cause.as_deref();
+        cause.map_or_else(
+            || self.0.message.clone().into_owned(),
+            |cause| bunbun_core::error::chain(cause),
+        )
     }
 
     /// Logs the cause once.

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::{
     accounts::{self, check_metadata, merge, provider_metadata},
     error::{AuthError, Code, Result},
-    grant::provider_trait,
+    grant::{provider_trait, refuse_banned},
     letters::Letter,
     oauth::Profile,
     request::Origin,
@@ -59,9 +59,7 @@ impl Inner {
             },
         };
         let user = locked(session, user_id).await?;
-        if user.is_banned(now) {
-            return Err(AuthError::forbidden(Code::UserBanned, "User is banned"));
-        }
+        refuse_banned(&user, now)?;
         self.remember(session, &user, &data).await?;
         self.admit(session, origin, provider, profile, user_id)
             .await
@@ -78,10 +76,20 @@ impl Inner {
         if verified.is_empty() {
             return Ok(None);
         }
-        let mut owners = identities::find_owners_by_emails(session, &verified).await?;
+        let users = users::find_by_emails(session, &verified).await?;
+        let ids = |are_confirmed: bool| -> Vec<Uuid> {
+            let fits = users
+                .iter()
+                .filter(|user| user.is_confirmed() == are_confirmed);
+            fits.map(|user| user.id).collect()
+        };
+        // Whose own address it is comes before those to whom a provider gives it as well.
+        let mut owners = ids(true);
         if owners.is_empty() {
-            let users = users::find_by_emails(session, &verified).await?;
-            owners = users.into_iter().map(|user| user.id).collect();
+            owners = identities::find_owners_by_emails(session, &verified).await?;
+        }
+        if owners.is_empty() {
+            owners = ids(false);
         }
         match owners.as_slice() {
             [] => Ok(None),
@@ -231,6 +239,10 @@ impl Inner {
         profile: &Profile,
     ) -> Result<User> {
         let now = self.now();
+        let user = users::lock(session, user_id)
+            .await?
+            .ok_or_else(|| AuthError::not_found(Code::UserNotFound, "User not found"))?;
+        refuse_banned(&user, now)?;
         if let Some(owner) = identities::find_owner(session, provider, &profile.subject).await? {
             let message = if owner == user_id {
                 "Identity is already linked"

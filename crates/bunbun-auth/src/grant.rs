@@ -3,17 +3,18 @@
 use bunbun_postgres::Session;
 use serde::Serialize;
 use serde_json::{Value, json};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{
-    error::{AuthError, Result},
+    error::{AuthError, Code, Result},
     request::Origin,
     service::{Database, Inner},
     store::{
         Object, audit,
         audit::{Action, Actor, Entry},
         sessions::{self, Method, NewSession},
-        users::User,
+        users::{self, User},
     },
     token::refresh::{self, Chain},
 };
@@ -81,16 +82,39 @@ struct Claims<'a> {
 }
 
 impl Inner {
-    /// Begins a session. The user is given as it is; its `last_sign_in_at` is now.
+    /// Begins a session for a user as it was when they showed who they are. Meanwhile somebody may
+    /// have changed the password that they showed, banned or deleted them: the row is locked and
+    /// looked at again, so that whatever ends sessions afterwards finds this one.
+    ///
+    /// # Errors
+    /// `user_banned`, and what there is to say where they are gone.
     pub(crate) async fn begin_session(
         &self,
         database: &Database,
         session: &Session,
         origin: &Origin,
-        mut user: User,
+        shown: User,
         method: &str,
     ) -> Result<TokenResponse> {
         let now = self.now();
+        let is_by_password = method == "password";
+        let gone = || {
+            if is_by_password {
+                AuthError::invalid_credentials()
+            } else {
+                AuthError::not_found(Code::UserNotFound, "User not found")
+            }
+        };
+        let current = users::lock(session, shown.id).await?;
+        let mut user = current
+            .filter(|user| user.deleted_at.is_none())
+            .ok_or_else(gone)?;
+        if is_by_password && user.encrypted_password != shown.encrypted_password {
+            return Err(gone());
+        }
+        if user.is_banned(now) {
+            return Err(banned(is_by_password));
+        }
         let token = Chain::first();
         let new = NewSession {
             id: Uuid::new_v4(),
@@ -198,6 +222,27 @@ impl Inner {
             traits,
         };
         Ok(audit::insert(session, &entry, self.now()).await?)
+    }
+}
+
+/// A banned user gets no session, and none that they have becomes more.
+///
+/// # Errors
+/// 403 `user_banned`.
+pub(crate) fn refuse_banned(user: &User, now: OffsetDateTime) -> Result<()> {
+    if user.is_banned(now) {
+        return Err(banned(false));
+    }
+    Ok(())
+}
+
+/// By password it is a 400, as with the original.
+pub(crate) fn banned(is_by_password: bool) -> AuthError {
+    let (code, message) = (Code::UserBanned, "User is banned");
+    if is_by_password {
+        AuthError::bad_request(code, message)
+    } else {
+        AuthError::forbidden(code, message)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Codes and links that go out by mail. First a code is stored, in the caller's transaction; its
 //! letter is posted after the commit, so that no mail speaks of what never happened.
 
+use bunbun_core::task;
 use bunbun_postgres::{Error, Session};
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -212,6 +213,27 @@ impl Inner {
             mails.push(self.texts.render(letter.content, letter.values, now).await);
         }
         self.outbox.send(mails, room).await;
+    }
+
+    /// Does what a known address needs and an unknown one does not, after the answer: the time that
+    /// it takes would tell them apart. Where mails are there at once, so is this.
+    ///
+    /// # Errors
+    /// Only then; otherwise they are in the log.
+    pub(crate) async fn afterwards<F>(&self, origin: &Origin, work: F) -> Result<()>
+    where
+        F: Future<Output = Result<()>> + Send + 'static,
+    {
+        if self.outbox.is_instant() {
+            return work.await;
+        }
+        let request_id = origin.context.request_id.clone();
+        task::spawn("letters", async move {
+            if let Err(error) = work.await {
+                error.log(&request_id);
+            }
+        });
+        Ok(())
     }
 
     /// The link that uses a hash up.

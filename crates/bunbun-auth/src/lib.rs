@@ -10,7 +10,6 @@ mod external;
 mod glob;
 mod grant;
 mod hooks;
-mod invitations;
 mod letters;
 pub mod mail;
 mod migrations;
@@ -25,6 +24,7 @@ mod store;
 mod timestamp;
 mod token;
 mod totp;
+mod unconfirmed;
 
 pub use migrations::migrate;
 pub use service::{AuthParts, AuthService};

@@ -98,13 +98,7 @@ impl RateLimits {
     /// # Errors
     /// 429 `over_email_send_rate_limit`.
     pub(crate) fn mail(&self, what: What, address: &str) -> Result<()> {
-        if self.mails_exhausted() {
-            return Err(AuthError::too_many(
-                Code::OverEmailSendRateLimit,
-                "email rate limit exceeded",
-                60,
-            ));
-        }
+        self.any_mail()?;
         self.take(what, &address).map_err(|wait_s| {
             AuthError::too_many(
                 Code::OverEmailSendRateLimit,
@@ -112,6 +106,21 @@ impl RateLimits {
                 wait_s,
             )
         })
+    }
+
+    /// Refuses a mail that an operator or a user who is known asks for, when there were too many.
+    ///
+    /// # Errors
+    /// 429 `over_email_send_rate_limit`.
+    pub(crate) fn any_mail(&self) -> Result<()> {
+        if self.mails_exhausted() {
+            return Err(AuthError::too_many(
+                Code::OverEmailSendRateLimit,
+                "email rate limit exceeded",
+                60,
+            ));
+        }
+        Ok(())
     }
 
     /// Counts a mail that is sent.
@@ -152,8 +161,13 @@ impl RateLimits {
         if buckets.len() >= MAX_BUCKETS {
             buckets.retain(|_, full_at| *full_at > now);
             if buckets.len() >= MAX_BUCKETS {
-                // More live addresses than fit: the limit yields, the memory does not.
-                buckets.clear();
+                // More live addresses than fit: the limit yields, the memory does not. Those who
+                // have asked least are forgotten first, so that a flood does not wash away those
+                // who are held back.
+                let mut all: Vec<i64> = buckets.values().copied().collect();
+                let middle = all.len() / 2;
+                let median = *all.select_nth_unstable(middle).1;
+                buckets.retain(|_, full_at| *full_at > median);
             }
         }
         let full_at = buckets.entry(key).or_insert(now);
@@ -259,6 +273,20 @@ mod tests {
         limits
             .request(What::Anonymous, "2001:db8:0:1::1".parse().unwrap())
             .unwrap();
+    }
+
+    #[test]
+    fn a_flood_does_not_wash_away_who_is_held_back() {
+        let (_, limits) = limits(AuthRateLimits::default());
+        while limits.guess("code a@b.c").is_ok() {}
+        for n in 0..(super::SHARDS * super::MAX_BUCKETS * 2) {
+            limits
+                .mail(What::RecoveryMail, &format!("{n}@b.c"))
+                .unwrap();
+        }
+        assert!(limits.guess("code a@b.c").is_err());
+        let kept: usize = limits.shards.iter().map(|shard| shard.lock().len()).sum();
+        assert!(kept <= super::SHARDS * super::MAX_BUCKETS, "{kept}");
     }
 
     #[test]

@@ -198,7 +198,12 @@ pub(crate) fn with_fragment(target: &str, fragment: &str) -> String {
 
 /// Tells an application what went wrong: in the fragment, and where asked in the query.
 pub(crate) fn with_error(target: &str, error: &AuthError, in_query: bool) -> String {
-    let mut pairs = vec![("error", error.redirect_error())];
+    // What the original says to clients in words is a name here (RFC 6749 §4.1.2.1).
+    let name = match error.redirect_error() {
+        "invalid request" | "invalid nonce" => "invalid_request",
+        name => name,
+    };
+    let mut pairs = vec![("error", name)];
     if !error.is_oauth() {
         pairs.push(("error_code", error.code().as_str()));
     }
@@ -323,6 +328,16 @@ mod tests {
             with_error("a://b?x=y", &error, true),
             "a://b?x=y&error=access_denied&error_code=otp_expired&error_description=Too+late\
              #error=access_denied&error_code=otp_expired&error_description=Too+late"
+        );
+    }
+
+    #[test]
+    fn errors_of_oauth_have_the_names_of_the_standard() {
+        use crate::error::AuthError;
+        let error = AuthError::oauth("invalid request", "Bad ID token");
+        assert_eq!(
+            super::with_error("a://b", &error, false),
+            "a://b#error=invalid_request&error_description=Bad+ID+token"
         );
     }
 

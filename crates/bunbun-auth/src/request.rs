@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use crate::{
     error::{AuthError, Code, Result},
+    grant::refuse_banned,
     service::AuthService,
     store::{
         audit::Actor,
@@ -30,7 +31,7 @@ const MAX_USER_AGENT: usize = 512;
 /// The audience of users.
 pub(crate) const AUDIENCE: &str = "authenticated";
 /// Roles of administrators.
-const ADMIN_ROLES: [&str; 2] = [Claims::SERVICE_ROLE, "supabase_admin"];
+const ADMIN_ROLES: [&str; 2] = [Claims::SERVICE_ROLE, Claims::SUPABASE_ADMIN];
 
 /// Where a request comes from and what it says beside its body.
 #[derive(Debug, Clone)]
@@ -39,6 +40,7 @@ pub(crate) struct Origin {
     pub(crate) user_agent: Option<String>,
     pub(crate) headers: HeaderMap,
     query: Vec<(String, String)>,
+    audience: Option<String>,
 }
 
 impl Origin {
@@ -62,13 +64,10 @@ impl Origin {
         &self.query
     }
 
-    /// The audience that the request is about.
+    /// The audience that the request is about. Only operators may name another than users have:
+    /// it would be a place for accounts that nobody sees and that hold addresses.
     pub(crate) fn audience(&self) -> &str {
-        self.headers
-            .get("x-jwt-aud")
-            .and_then(|value| value.to_str().ok())
-            .filter(|aud| (1..=255).contains(&aud.len()))
-            .unwrap_or(AUDIENCE)
+        self.audience.as_deref().unwrap_or(AUDIENCE)
     }
 
     /// Where the browser may want to go: header, parameter, then the page it comes from.
@@ -108,12 +107,15 @@ impl<S: Sync> FromRequestParts<S> for Origin {
         if query.iter().any(|(_, value)| value.contains('\0')) {
             return Err(AuthError::invalid("A parameter contains a NUL character"));
         }
-        Ok(Self {
+        let mut origin = Self {
             context,
             user_agent,
             headers: parts.headers.clone(),
             query,
-        })
+            audience: None,
+        };
+        origin.audience = named_audience(&origin);
+        Ok(origin)
     }
 }
 
@@ -200,7 +202,7 @@ pub(crate) fn text(member: &Option<String>) -> &str {
     member.as_deref().unwrap_or_default()
 }
 
-/// The caller is a user whose token and session are valid.
+/// The caller is a user whose token and session are valid, and who is not banned.
 #[derive(Debug)]
 pub(crate) struct SignedIn {
     pub(crate) user: User,
@@ -245,6 +247,21 @@ impl FromRequestParts<AuthService> for SignedIn {
     type Rejection = AuthError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AuthService) -> Result<Self> {
+        let TokenHolder(signed_in) = TokenHolder::from_request_parts(parts, state).await?;
+        refuse_banned(&signed_in.user, state.0.now())?;
+        Ok(signed_in)
+    }
+}
+
+/// As [`SignedIn`], banned or not: for what a banned user may do with a token that is still valid,
+/// which is to see who they are and to leave.
+#[derive(Debug)]
+pub(crate) struct TokenHolder(pub(crate) SignedIn);
+
+impl FromRequestParts<AuthService> for TokenHolder {
+    type Rejection = AuthError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AuthService) -> Result<Self> {
         let origin = Origin::from_request_parts(parts, state).await?;
         let claims = claims(&origin)?;
         let subject = claims.subject.as_deref().unwrap_or_default();
@@ -282,7 +299,7 @@ impl FromRequestParts<AuthService> for SignedIn {
                 "Session from session_id claim in JWT does not exist",
             ));
         }
-        Ok(Self { user, session })
+        Ok(Self(SignedIn { user, session }))
     }
 }
 
@@ -304,13 +321,24 @@ impl<S: Sync> FromRequestParts<S> for Admin {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
         let origin = Origin::from_request_parts(parts, state).await?;
         let claims = claims(&origin)?;
-        if !ADMIN_ROLES.contains(&claims.role.as_str()) {
+        if !is_admin(&claims) {
             return Err(AuthError::forbidden(Code::NotAdmin, "User not allowed"));
         }
         Ok(Self {
             role: claims.role.clone(),
         })
     }
+}
+
+/// What an administrator says in `X-JWT-AUD`.
+fn named_audience(origin: &Origin) -> Option<String> {
+    let named = origin.headers.get("x-jwt-aud")?.to_str().ok()?;
+    let is_admin = claims(origin).is_ok_and(|claims| is_admin(&claims));
+    (is_admin && (1..=255).contains(&named.len())).then(|| named.to_owned())
+}
+
+fn is_admin(claims: &Claims) -> bool {
+    ADMIN_ROLES.contains(&claims.role.as_str())
 }
 
 fn claims(origin: &Origin) -> Result<std::sync::Arc<Claims>> {

@@ -25,7 +25,10 @@ use url::Url;
 
 use crate::{
     error::{AuthError, Result, Unrendered},
-    hooks::Hooks,
+    hooks::{
+        Hooks,
+        room::{Calls, HookedClient, Room},
+    },
     mail::{Mailer, Texts, outbox::Outbox},
     migrations,
     oauth::Providers,
@@ -93,10 +96,11 @@ pub(crate) struct Inner {
 }
 
 /// What is known of a project's database once it is prepared.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Prepared {
     storage: Storage,
     is_adopted: bool,
+    hook_room: Room,
 }
 
 /// A project's database, prepared.
@@ -106,11 +110,18 @@ pub(crate) struct Database {
     pub(crate) storage: Storage,
     /// Its schema is not ours to change.
     pub(crate) is_adopted: bool,
+    hook_room: Room,
 }
 
 impl Database {
     pub(crate) async fn client(&self) -> Result<Client> {
         Ok(self.pool.get().await?)
+    }
+
+    /// A connection for a request that may call hooks: they keep only some of them busy.
+    pub(crate) async fn hooked_client(&self, hooks: &Hooks, calls: Calls) -> Result<HookedClient> {
+        let turn = self.hook_room.enter(hooks, calls).await?;
+        Ok(HookedClient::new(self.client().await?, turn))
     }
 }
 
@@ -195,6 +206,7 @@ impl Inner {
             pool,
             storage: prepared.storage,
             is_adopted: prepared.is_adopted,
+            hook_room: prepared.hook_room.clone(),
         })
     }
 
@@ -245,6 +257,7 @@ async fn prepare(pool: &Pool) -> Result<Prepared> {
     Ok(Prepared {
         storage,
         is_adopted: report.adopted,
+        hook_room: Room::of(pool.status().size),
     })
 }
 

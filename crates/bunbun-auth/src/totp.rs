@@ -41,15 +41,16 @@ fn at_step(secret: &str, step: i64) -> Option<String> {
     Some(format!("{:06}", u32::from_be_bytes(bytes) % 1_000_000))
 }
 
-/// Whether a code is one of this moment's. Every step is compared, in the same time.
-pub(crate) fn verify(secret: &str, given: &str, unix_seconds: i64) -> bool {
-    let step = unix_seconds.div_euclid(STEP_S);
-    let mut fits = false;
-    for step in step - TOLERANCE..=step + TOLERANCE {
-        let Some(code) = at_step(secret, step) else {
-            return false;
-        };
-        fits |= secret::equal(code.as_bytes(), given.as_bytes());
+/// The step of which a code is, among this moment's. Every one is compared, in the same time. One
+/// step's code counts once (RFC 6238 §5.2): whoever calls remembers the step.
+pub(crate) fn verify(secret: &str, given: &str, unix_seconds: i64) -> Option<i64> {
+    let now = unix_seconds.div_euclid(STEP_S);
+    let mut fits = None;
+    for step in now - TOLERANCE..=now + TOLERANCE {
+        let code = at_step(secret, step)?;
+        if secret::equal(code.as_bytes(), given.as_bytes()) {
+            fits = Some(step);
+        }
     }
     fits
 }
@@ -100,9 +101,12 @@ mod tests {
         ] {
             assert_eq!(code(&secret, at).as_deref(), Some(expected));
         }
-        assert!(verify(&secret, "287082", 59 + 30) && verify(&secret, "287082", 59 - 30));
-        assert!(!verify(&secret, "287082", 59 + 61) && !verify(&secret, "", 59));
-        assert!(!verify("not base32!", "000000", 59));
+        for at in [59, 59 + 30, 59 - 30] {
+            assert_eq!(verify(&secret, "287082", at), Some(1));
+        }
+        assert_eq!(verify(&secret, "287082", 59 + 61), None);
+        assert_eq!(verify(&secret, "", 59), None);
+        assert_eq!(verify("not base32!", "000000", 59), None);
     }
 
     #[test]

@@ -149,6 +149,8 @@ codes! {
     RangeNotSatisfiable = "RANGE_NOT_SATISFIABLE" => Invalid,
     /// The object is not in the state that the request's conditions ask for.
     PreconditionFailed = "PRECONDITION_FAILED" => Invalid,
+    /// The place where files lie has no space left; what was there is whole.
+    StorageFull = "STORAGE_FULL" => Unavailable,
     /// No stored connection of this kind with this id or identifier.
     ConnectionNotFound = "CONNECTION_NOT_FOUND" => NotFound,
     /// The project has a connection of this kind with this identifier already.

@@ -41,6 +41,8 @@ pub struct Claims {
 impl Claims {
     /// The role of the project's owner.
     pub const SERVICE_ROLE: &str = "service_role";
+    /// The role of an operator, as the original's auth service knows it.
+    pub const SUPABASE_ADMIN: &str = "supabase_admin";
     /// The role of a caller without an account.
     pub const ANON: &str = "anon";
 
@@ -248,7 +250,9 @@ fn read_claims(all: Map<String, Value>) -> Result<Claims, InvalidToken> {
         .ok_or(InvalidToken("exp is not a number"))?;
     let for_us = match all.get("aud") {
         // The keys of an application have no audience; a user's token always has one.
-        None => role == Claims::ANON || role == Claims::SERVICE_ROLE,
+        None => {
+            role == Claims::ANON || role == Claims::SERVICE_ROLE || role == Claims::SUPABASE_ADMIN
+        }
         Some(Value::String(audience)) => audience == AUDIENCE,
         Some(Value::Array(list)) => list.iter().any(|audience| audience == AUDIENCE),
         Some(_) => false,

@@ -7,6 +7,7 @@ pub mod connection;
 mod error;
 pub mod mongodb;
 pub mod postgres;
+pub mod redis;
 pub mod registry;
 
 pub use connection::{

@@ -5,27 +5,17 @@ use std::net::IpAddr;
 use bunbun_core::{
     config::gateway::{Access, RateLimitBy},
     project::{KeyRole, Project},
-    secret,
 };
 use bunbun_http::{Caller, identity};
 use http::HeaderMap;
-use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
+    basic::BasicCredentials,
     identify::Key,
     rate_limit::{Counted, Decision},
     refusal::Refusal,
     route::Route,
 };
-
-/// User name and password of the dashboard.
-#[derive(Debug, Clone)]
-pub struct BasicCredentials {
-    /// The user.
-    pub username: String,
-    /// The password; `None` closes routes with basic auth.
-    pub password: Option<SecretString>,
-}
 
 /// The caller of a request as far as its route needs to know.
 pub(crate) struct Admission<'r> {
@@ -102,7 +92,7 @@ impl<'r> Admission<'r> {
                     return Err(Refusal::NoUser);
                 }
             }
-            Access::Basic => check_basic(self.headers, basic)?,
+            Access::Basic => basic.check(self.headers, self.client_ip)?,
         }
         self.check_roles_and_scopes()
     }
@@ -171,23 +161,5 @@ impl<'r> Admission<'r> {
                 })
                 .await,
         )
-    }
-}
-
-fn check_basic(headers: &HeaderMap, basic: &BasicCredentials) -> Result<(), Refusal> {
-    let (username, password) = identity::basic(headers).ok_or(Refusal::NoBasic)?;
-    let own = basic.password.as_ref().ok_or(Refusal::WrongBasic)?;
-    // Both are compared in full, so that the time does not tell which one was wrong.
-    let right = secret::equal(
-        &secret::digest(username.as_bytes()),
-        &secret::digest(basic.username.as_bytes()),
-    ) & secret::equal(
-        &secret::digest(password.as_bytes()),
-        &secret::digest(own.expose_secret().as_bytes()),
-    );
-    if right {
-        Ok(())
-    } else {
-        Err(Refusal::WrongBasic)
     }
 }

@@ -146,7 +146,9 @@ fn kong(refusal: &Refusal, three: bool) -> Answer {
         Refusal::WrongBasic => Answer::new(401, invalid),
         Refusal::Closed => Answer::new(403, "Access is forbidden."),
         Refusal::AddressDenied => Answer::new(403, "Your IP address is not allowed"),
-        Refusal::RateLimited => Answer::new(429, "API rate limit exceeded"),
+        Refusal::RateLimited | Refusal::TooManyGuesses => {
+            Answer::new(429, "API rate limit exceeded")
+        }
         Refusal::UpstreamFailed | Refusal::UpstreamMalformed => Answer::new(
             502,
             "An invalid response was received from the upstream server",
@@ -277,7 +279,7 @@ fn envoy(refusal: &Refusal, asked: &Asked) -> Answer {
         Refusal::WrongBasic => {
             basic("User authentication failed. Invalid username/password combination.")
         }
-        Refusal::RateLimited => Answer::new(429, "local_rate_limited"),
+        Refusal::RateLimited | Refusal::TooManyGuesses => Answer::new(429, "local_rate_limited"),
         Refusal::UpstreamFailed => Answer::new(503, reset),
         Refusal::UpstreamMalformed => Answer::new(
             502,

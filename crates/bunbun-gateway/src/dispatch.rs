@@ -141,13 +141,30 @@ impl Dispatch<'_> {
         let progress = (!incoming.is_end_stream()).then(Arc::<Progress>::default);
         let body = self.client_body(incoming, progress.clone())?;
         parts.extensions = http::Extensions::new();
+        let asked = self.upgrade.inspect(|upgrade| {
+            parts
+                .headers
+                .insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            parts.headers.insert(UPGRADE, upgrade.protocol.clone());
+            // The service takes the connection over by itself, as it would from hyper.
+            parts.extensions.insert(upgrade.client.clone());
+            parts.extensions.insert(self.tunnels.lend());
+        });
         parts.extensions.insert(self.context);
         parts.extensions.insert(Shard(self.shard));
         let request = Request::from_parts(parts, body.into_boxed());
         let started = Instant::now();
         let timeout = self.route.first_byte_timeout;
         let response = call(service, request, timeout, progress.as_deref()).await?;
-        let response = response.map(EdgeBody::Boxed);
+        let response = if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            // Nobody asked, or for something else: the client would take it for an answer.
+            if !asked.is_some_and(|upgrade| upgrade.is_taken_up(&response)) {
+                return Err(Refusal::Internal);
+            }
+            response.map(|_| EdgeBody::Empty)
+        } else {
+            response.map(EdgeBody::Boxed)
+        };
         Ok(Dispatched {
             response,
             upstream: Some(started.elapsed()),

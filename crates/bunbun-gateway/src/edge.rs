@@ -16,7 +16,7 @@ use bunbun_core::{
 use bunbun_http::{ApiError, RequestContext, RequestId, security_headers};
 use http::{
     HeaderName, HeaderValue, Request, Response, Uri,
-    header::{AUTHORIZATION, CONNECTION, HOST},
+    header::{AUTHORIZATION, CONNECTION, HOST, RETRY_AFTER},
     request::Parts,
 };
 use hyper::body::{Body as _, Incoming};
@@ -28,7 +28,8 @@ use tracing::Instrument as _;
 use crate::{
     accept::io::Wire,
     access_log::AccessLog,
-    admit::{Admission, BasicCredentials},
+    admit::Admission,
+    basic::{self, BasicCredentials},
     body::EdgeBody,
     cache::ResponseCache,
     cors::{Cors, Grant},
@@ -431,7 +432,7 @@ impl Exchange<'_> {
         // Projects are a notion of ours: no other gateway has an answer for unknown ones.
         let own = *refusal == Refusal::UnknownProject
             || self.record.route.as_ref().is_some_and(|route| route.own);
-        let response = if own {
+        let mut response = if own {
             let message = refusal.explanation().into_owned();
             let error = ApiError::new(refusal.code(), message);
             let mut response = error.render(&self.record.request_id);
@@ -446,6 +447,10 @@ impl Exchange<'_> {
                 &self.record.request_id,
             )
         };
+        if *refusal == Refusal::TooManyGuesses {
+            let pause = HeaderValue::from(basic::PAUSE.as_secs());
+            response.headers_mut().insert(RETRY_AFTER, pause);
+        }
         self.edge.refusals.remember(Refused {
             request_id: self.record.request_id.as_str().to_owned(),
             method: self.record.method.to_string(),

@@ -13,6 +13,7 @@
 pub mod accept;
 pub mod access_log;
 mod admit;
+mod basic;
 pub mod body;
 mod cache;
 mod chunked;
@@ -35,6 +36,6 @@ pub mod slot;
 mod tunnel;
 pub mod upstream;
 
-pub use admit::BasicCredentials;
+pub use basic::BasicCredentials;
 pub use edge::{Edge, EdgeConfig, Snapshot};
 pub use server::{Server, ServerOptions};

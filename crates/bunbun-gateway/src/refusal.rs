@@ -47,6 +47,8 @@ pub enum Refusal {
     NoBasic,
     /// They are wrong.
     WrongBasic,
+    /// They were wrong too often.
+    TooManyGuesses,
     /// The route is closed.
     Closed,
     /// The client's address may not use the route.
@@ -107,6 +109,7 @@ impl Refusal {
             Self::NoUser => "no_user",
             Self::NoBasic => "no_basic_credentials",
             Self::WrongBasic => "wrong_basic_credentials",
+            Self::TooManyGuesses => "too_many_guesses",
             Self::Closed => "closed",
             Self::AddressDenied => "address_denied",
             Self::RateLimited => "rate_limited",
@@ -151,6 +154,9 @@ impl Refusal {
             Self::NoUser => "The route needs a valid user token in 'Authorization: Bearer'.",
             Self::NoBasic => "The route needs the dashboard's user name and password.",
             Self::WrongBasic => "User name or password of the dashboard were wrong.",
+            Self::TooManyGuesses => {
+                "Too many wrong passwords of the dashboard came from this address; wait a minute."
+            }
             Self::Closed => "The route is closed by its configuration.",
             Self::AddressDenied => "The client's address may not use the route.",
             Self::RateLimited => "The rate limit of the route was used up.",
@@ -186,7 +192,7 @@ impl Refusal {
             | Self::NoBasic
             | Self::WrongBasic => Code::Unauthorized,
             Self::WrongRole | Self::Closed | Self::AddressDenied => Code::Forbidden,
-            Self::RateLimited => Code::RateLimited,
+            Self::RateLimited | Self::TooManyGuesses => Code::RateLimited,
             Self::EmptySlot(_)
             | Self::NameResolution
             | Self::NoHealthyAddress

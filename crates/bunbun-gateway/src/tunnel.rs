@@ -13,6 +13,7 @@ use std::{
 };
 
 use bunbun_core::{shutdown::Shutdown, task};
+use bunbun_http::context::Upgrading;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
@@ -33,6 +34,16 @@ pub(crate) struct Ends {
     pub(crate) shutdown: Shutdown,
     /// Knows when the last one has ended.
     pub(crate) open: TaskTracker,
+}
+
+impl Ends {
+    /// For a service in this process that takes a connection over.
+    pub(crate) fn lend(&self) -> Upgrading {
+        Upgrading {
+            shutdown: self.shutdown.clone(),
+            open: Arc::new(self.open.token()),
+        }
+    }
 }
 
 /// Runs a tunnel in the background. `lease` is kept until its end.

@@ -1,11 +1,21 @@
 //! What the edge found out about a request before anyone handles it.
 
-use std::{fmt, net::IpAddr, sync::Arc};
+use std::{any::Any, fmt, net::IpAddr, sync::Arc};
 
-use bunbun_core::{id::write_hex, project::Project};
+use bunbun_core::{id::write_hex, project::Project, shutdown::Shutdown};
 use http::HeaderValue;
 
 use crate::identity::Caller;
+
+/// In the extensions of a request that asks an embedded service for an upgrade, beside hyper's own
+/// `OnUpgrade`: what a service that takes the connection over owes the server.
+#[derive(Clone)]
+pub struct Upgrading {
+    /// When it begins, the service ends the connection in its protocol's way.
+    pub shutdown: Shutdown,
+    /// Held as long as the connection is used: the server's end waits for it.
+    pub open: Arc<dyn Any + Send + Sync>,
+}
 
 /// Names a request in answers, logs and upstream; 1 to 64 visible ASCII characters.
 #[derive(Clone, PartialEq, Eq)]

@@ -153,6 +153,7 @@ pub fn status(code: Code) -> StatusCode {
         Code::MethodNotAllowed => return StatusCode::METHOD_NOT_ALLOWED,
         Code::RangeNotSatisfiable => return StatusCode::RANGE_NOT_SATISFIABLE,
         Code::PreconditionFailed => return StatusCode::PRECONDITION_FAILED,
+        Code::StorageFull => return StatusCode::INSUFFICIENT_STORAGE,
         Code::PreconditionRequired => return StatusCode::PRECONDITION_REQUIRED,
         Code::MediaTypeNotAllowed => return StatusCode::UNSUPPORTED_MEDIA_TYPE,
         _ => {}

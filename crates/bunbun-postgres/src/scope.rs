@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future;
 use tokio_postgres::error::SqlState;
 
-use crate::{Client, Error, Session, Transaction, client::Entry};
+use crate::{Client, Error, Savepoint, Session, Transaction, client::Entry};
 
 /// Sets everything, the role last. The parameters are bound, never spliced. `authenticator` is the
 /// role whose memberships say which roles callers may have: a token must not turn its bearer into
@@ -51,13 +51,39 @@ pub async fn begin<'c>(
     client: &'c mut Client,
     scope: &Scope<'_>,
 ) -> Result<Transaction<'c>, Error> {
-    if scope.role.len() > LONGEST_NAME_BYTES || scope.role.contains('\0') {
+    if !is_name(scope.role) {
         return Err(Error::RoleNotAllowed(scope.role.to_owned()));
     }
     client.begin(Entry::Scope(scope)).await
 }
 
+/// Makes the rest of a savepoint a caller's, whoever's the transaction is. When the savepoint is
+/// rolled back, role and settings are again what they were.
+///
+/// # Errors
+/// As [`begin`].
+pub async fn assume(savepoint: &Savepoint<'_>, scope: &Scope<'_>) -> Result<(), Error> {
+    if !is_name(scope.role) {
+        return Err(Error::RoleNotAllowed(scope.role.to_owned()));
+    }
+    set(savepoint, scope).await
+}
+
+/// Whether PostgreSQL takes a role's name as it is.
+fn is_name(role: &str) -> bool {
+    role.len() <= LONGEST_NAME_BYTES && !role.contains('\0')
+}
+
 pub(crate) async fn enter(session: &Session, scope: &Scope<'_>) -> Result<(), Error> {
+    // Once per connection, before anything is sent.
+    session.prepare_cached(ENTER).await?;
+    // Both are sent before either is answered.
+    let (begun, entered) = future::join(session.batch_execute("begin"), set(session, scope)).await;
+    begun?;
+    entered
+}
+
+async fn set(session: &Session, scope: &Scope<'_>) -> Result<(), Error> {
     let timeout = scope.statement_timeout.as_millis().max(1).to_string();
     let own = [
         ("request.jwt.claims", scope.claims),
@@ -66,17 +92,10 @@ pub(crate) async fn enter(session: &Session, scope: &Scope<'_>) -> Result<(), Er
         ("statement_timeout", &timeout),
     ];
     let (names, values): (Vec<&str>, Vec<&str>) = own.iter().chain(scope.settings).copied().unzip();
-    // Once per connection.
     let statement = session.prepare_cached(ENTER).await?;
-    // Both are sent before either is answered.
     let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 3] =
         [&scope.role, &names, &values];
-    let (begun, entered) = future::join(
-        session.batch_execute("begin"),
-        session.query_one(&statement, &parameters),
-    )
-    .await;
-    begun?;
+    let entered = session.query_one(&statement, &parameters).await;
     let not_allowed = || Error::RoleNotAllowed(scope.role.to_owned());
     let row = entered.map_err(|error| match error.code() {
         // Of no such role, and of one that ours may not become.

@@ -7,6 +7,8 @@ use time::{
     macros::format_description,
 };
 
+use crate::error::StorageError;
+
 /// A date of HTTP: `Tue, 15 Nov 1994 08:12:31 GMT`.
 const HTTP_DATE: &[BorrowedFormatItem<'_>] = format_description!(
     "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
@@ -47,6 +49,17 @@ pub(crate) fn judge(headers: &HeaderMap, etag: &str, modified: OffsetDateTime) -
         return Verdict::NotModified;
     }
     Verdict::Proceed
+}
+
+/// Checks `If-Match` of a write.
+///
+/// # Errors
+/// `PreconditionFailed`.
+pub(crate) fn check_match(list: &str, etag: &str) -> Result<(), StorageError> {
+    if matches(list, etag, false) {
+        return Ok(());
+    }
+    Err(StorageError::precondition_failed())
 }
 
 /// Whether a range still applies: without `If-Range`, or when that names what is there.

@@ -284,6 +284,11 @@ impl StorageError {
         )
     }
 
+    pub(crate) fn precondition_failed() -> Self {
+        let message = "At least one of the pre-conditions you specified did not hold";
+        Self::new(Code::PreconditionFailed, 412, message)
+    }
+
     /// A body or parameter that is not what the endpoint takes, in the words of the original's
     /// schema validation.
     pub(crate) fn validation(message: impl Into<Cow<'static, str>>) -> Self {
@@ -426,7 +431,13 @@ fn from_database(state: Option<&str>, error: bunbun_postgres::Error) -> StorageE
             let message = "The related resource does not exist";
             StorageError::new(Code::InvalidRequest, 404, message)
         }
-        Some("55P03") => StorageError::new(Code::ResourceLocked, 423, "The resource is locked"),
+        // A character that PostgreSQL has in no text or JSON.
+        Some("22021" | "22P05") => {
+            StorageError::validation("A text holds the character U+0000, which cannot be stored")
+        }
+        Some("55P03" | "40P01" | "40001") => {
+            StorageError::new(Code::ResourceLocked, 423, "The resource is locked")
+        }
         Some("57014") => {
             let message = "The database took too long";
             StorageError::new(Code::DatabaseTimeout, 544, message)

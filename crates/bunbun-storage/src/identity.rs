@@ -108,6 +108,12 @@ impl Identity {
         Self::of_token(project, token).map(Some)
     }
 
+    /// Whether row-level security does not bind them.
+    #[must_use]
+    pub(crate) fn is_service(&self) -> bool {
+        self.role == Claims::SERVICE_ROLE
+    }
+
     /// The token, or nothing.
     #[must_use]
     pub(crate) fn token(&self) -> &str {

@@ -38,6 +38,20 @@ pub(crate) fn key(name: &str) -> Result<&str> {
         .ok_or_else(|| StorageError::invalid_key(name))
 }
 
+/// The name of an object that is to be made. What one cannot address is not made: a URL's `//` is
+/// one `/` to browsers, proxies and our own gateway. Whoever has such an object from the original
+/// can still read, rename and delete it.
+///
+/// # Errors
+/// `InvalidKey`.
+pub(crate) fn new_key(name: &str) -> Result<&str> {
+    let segments = name.strip_suffix('/').unwrap_or(name);
+    if segments.split('/').any(str::is_empty) {
+        return Err(StorageError::invalid_key(name));
+    }
+    key(name)
+}
+
 /// A segment that means another place to whoever resolves it.
 fn is_dots(segment: &str) -> bool {
     segment == "." || segment == ".."
@@ -58,7 +72,7 @@ fn is_safe(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{bucket, key};
+    use super::{bucket, key, new_key};
 
     #[test]
     fn names_are_as_users_give_them() {
@@ -75,6 +89,12 @@ mod tests {
             assert!(key(good).is_ok(), "{good}");
         }
         assert!(key(&"k".repeat(1024)).is_ok());
+        for good in ["a", "a/b", "folder/", "a/b/"] {
+            assert!(new_key(good).is_ok(), "{good}");
+        }
+        for bad in ["", "/", "/a", "//a", "a//b", "a//", "a/../b"] {
+            assert!(new_key(bad).is_err(), "{bad}");
+        }
         for good in ["avatars", "My Bucket", "ünïcode", "a.b-c_d"] {
             assert!(bucket(good).is_ok(), "{good}");
         }

@@ -11,6 +11,7 @@ use crate::{
         uploads::{self, Part, Upload},
     },
     error::{Code, Result, StorageError},
+    identity::Identity,
     request::Session,
     upload::{self, new_version},
 };
@@ -41,6 +42,13 @@ pub(crate) async fn list(session: &Session, id: &str, after: i32, limit: i64) ->
     uploads::parts(&transaction, id, after, limit).await
 }
 
+/// How many bytes an upload has without one of its parts.
+pub(crate) async fn size_without(session: &Session, id: &str, number: i32) -> Result<u64> {
+    let mut client = session.database.client().await?;
+    let transaction = session.database.begin_service(&mut client).await?;
+    uploads::size_without(&transaction, id, number).await
+}
+
 /// Begins to write a part; the version is its key.
 pub(crate) fn writer(session: &Session, upload: &Upload, digests: Digests) -> (Writer, String) {
     let version = new_version();
@@ -49,13 +57,14 @@ pub(crate) fn writer(session: &Session, upload: &Upload, digests: Digests) -> (W
 }
 
 /// Makes a part durable and notes it, where `check` finds nothing wrong with its checksums. Runs
-/// to its end even when the client goes away.
+/// to its end even when the client goes away. All parts together are at most so many bytes.
 pub(crate) async fn add<T: Send + 'static>(
     session: &Session,
     upload: &Upload,
     place: Place,
     writer: Writer,
     version: String,
+    most: u64,
     check: impl FnOnce(&Written) -> Result<T> + Send + 'static,
 ) -> Result<(Part, T)> {
     let (session, upload) = (session.clone(), upload.clone());
@@ -71,7 +80,7 @@ pub(crate) async fn add<T: Send + 'static>(
                     version,
                     created_at: upload::iso(session.service.0.clock.now()),
                 };
-                let noted = note(&session, &upload.id, place, part).await;
+                let noted = note(&session, &upload.id, place, part, most).await;
                 noted.map(|(part, replaced)| (part, replaced, checked))
             }
             Err(error) => Err(error),
@@ -98,6 +107,7 @@ async fn note(
     id: &str,
     place: Place,
     mut part: Part,
+    most: u64,
 ) -> Result<(Part, Vec<String>)> {
     let mut client = session.database.client().await?;
     let transaction = session.database.begin_service(&mut client).await?;
@@ -111,7 +121,7 @@ async fn note(
             uploads::last_part(&transaction, id).await? + 1
         }
     };
-    let replaced = uploads::put_part(&transaction, &locked, &part).await?;
+    let replaced = uploads::put_part(&transaction, &locked, &part, most).await?;
     transaction.commit().await?;
     Ok((part, replaced))
 }
@@ -120,10 +130,19 @@ async fn note(
 /// Runs to its end even when the client goes away.
 pub(crate) async fn complete(
     session: &Session,
+    who: &Identity,
+    if_match: Option<String>,
     upload: Upload,
     parts: Vec<Part>,
 ) -> Result<Object> {
-    let session = session.clone();
+    let bucket = upload::bucket(session, &upload.bucket).await?;
+    let sizes = parts
+        .iter()
+        .map(|part| u64::try_from(part.size).unwrap_or(0));
+    if sizes.sum::<u64>() > upload::limit(session, &bucket) {
+        return Err(StorageError::too_large());
+    }
+    let (session, who) = (session.clone(), who.clone());
     let completing = task::spawn("complete upload", async move {
         let project = session.project_ref().to_owned();
         let keys: Vec<_> = parts
@@ -133,10 +152,11 @@ pub(crate) async fn complete(
         let new = upload::Upload {
             bucket: upload.bucket.clone(),
             name: upload.key.clone(),
-            // A version of its own, so that two who complete one upload do not share bytes.
-            version: new_version(),
+            version: upload::version_of(&upload.id),
+            who,
             owner: upload.owner.clone(),
             upsert: upload.terms.upsert,
+            if_match,
             mimetype: upload
                 .terms
                 .content_type

@@ -3,6 +3,7 @@
 //! bytes without a row, which the sweeper removes, and never a row without bytes.
 
 use bunbun_core::{clock::Clock, task};
+use bunbun_postgres::Transaction;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use serde_json::Value;
@@ -10,13 +11,14 @@ use time::{OffsetDateTime, macros::format_description};
 
 use crate::{
     blobs::{BlobKey, Digests, Writer, Written},
+    conditions,
     database::{
         buckets::{self, Bucket},
         objects::{self, Content, NewObject, Object},
     },
     error::{Result, StorageError},
     identity::Identity,
-    mime,
+    mime, names,
     request::Session,
 };
 
@@ -27,8 +29,12 @@ pub(crate) struct Upload {
     pub(crate) name: String,
     /// A new version: the bytes' key.
     pub(crate) version: String,
+    /// Whose rights decide.
+    pub(crate) who: Identity,
     pub(crate) owner: Option<String>,
     pub(crate) upsert: bool,
+    /// Entity tags of which the object that is replaced must have one: `If-Match`.
+    pub(crate) if_match: Option<String>,
     pub(crate) mimetype: String,
     pub(crate) cache_control: String,
     pub(crate) user_metadata: Option<Value>,
@@ -62,6 +68,22 @@ pub(crate) fn new_version() -> String {
     uuid::Uuid::new_v4().to_string()
 }
 
+/// A version of content that an upload in pieces brought: it tells which, by its first half, and
+/// is another one each time, so that two who finish one upload do not share bytes.
+pub(crate) fn version_of(upload: &str) -> String {
+    let mut version = uuid::Uuid::new_v4().into_bytes();
+    if let Ok(upload) = uuid::Uuid::try_parse(upload) {
+        version[..8].copy_from_slice(&upload.as_bytes()[..8]);
+    }
+    uuid::Uuid::from_bytes(version).to_string()
+}
+
+/// Whether an upload in pieces brought the content of this version.
+pub(crate) fn is_version_of(version: &str, upload: &str) -> bool {
+    let half = |id: &str| uuid::Uuid::try_parse(id).map(|id| id.as_u64_pair().0);
+    matches!((half(version), half(upload)), (Ok(a), Ok(b)) if a == b)
+}
+
 /// The bucket that an upload goes to, whoever may see it.
 pub(crate) async fn bucket(session: &Session, id: &str) -> Result<Bucket> {
     let mut client = session.database.client().await?;
@@ -80,24 +102,39 @@ pub(crate) fn limit(session: &Session, bucket: &Bucket) -> u64 {
 }
 
 /// Proves that somebody may upload this: their row is written and rolled back.
-pub(crate) async fn prove(
-    session: &Session,
-    who: &Identity,
-    upload: &Upload,
-    declared: Option<u64>,
-) -> Result<()> {
+pub(crate) async fn prove(session: &Session, upload: &Upload, declared: Option<u64>) -> Result<()> {
+    names::new_key(&upload.name)?;
+    if upload.upsert && upload.who.is_service() {
+        return Ok(());
+    }
     let metadata = serde_json::json!({
         "mimetype": upload.mimetype, "size": declared, "contentLength": declared,
     });
     let row = upload.row(Some(&metadata));
     let mut client = session.database.client().await?;
-    let transaction = session.database.begin(&mut client, who).await?;
+    let transaction = session.database.begin(&mut client, &upload.who).await?;
     if upload.upsert {
-        objects::upsert(&transaction, &row).await?;
+        objects::upsert(&transaction, &row).await.map(drop)
     } else {
-        objects::insert(&transaction, &row).await?;
+        objects::insert_unseen(&transaction, &row).await
     }
-    transaction.rollback().await?;
+}
+
+/// Proves that somebody may replace what is there now, in the transaction that does it. A proof
+/// before the body came is none: the object may be new since then, or another's.
+async fn prove_replacement(
+    session: &Session,
+    transaction: &mut Transaction<'_>,
+    upload: &Upload,
+    row: &NewObject<'_>,
+) -> Result<()> {
+    if upload.who.is_service() {
+        return Ok(());
+    }
+    let savepoint = transaction.savepoint().await?;
+    session.database.assume(&savepoint, &upload.who).await?;
+    objects::upsert(&savepoint, row).await?;
+    savepoint.rollback().await?;
     Ok(())
 }
 
@@ -135,7 +172,6 @@ async fn fill(
 /// An upload of one body, from the proof to the commit.
 pub(crate) async fn whole(
     session: &Session,
-    who: &Identity,
     upload: Upload,
     bucket: &Bucket,
     declared: Option<u64>,
@@ -146,7 +182,7 @@ pub(crate) async fn whole(
     if declared.is_some_and(|size| size > limit) {
         return Err(StorageError::too_large());
     }
-    prove(session, who, &upload, declared).await?;
+    prove(session, &upload, declared).await?;
     let writer = session
         .service
         .0
@@ -219,11 +255,18 @@ async fn write_row(
     )?;
     let row = upload.row(Some(&metadata));
     let mut client = session.database.client().await?;
-    let transaction = session.database.begin_service(&mut client).await?;
+    let mut transaction = session.database.begin_service(&mut client).await?;
     let known = objects::lock(&transaction, &upload.bucket, &upload.name).await?;
+    if let Some(list) = &upload.if_match {
+        let known = known.as_ref().ok_or_else(StorageError::no_such_key)?;
+        conditions::check_match(list, &known.etag())?;
+    }
     let written = match &known {
         Some(_) if !upload.upsert => return Err(StorageError::key_already_exists()),
-        Some(known) => objects::replace(&transaction, &known.id, &row).await?,
+        Some(known) => {
+            prove_replacement(session, &mut transaction, upload, &row).await?;
+            objects::replace(&transaction, &known.id, &row).await?
+        }
         None => objects::insert(&transaction, &row).await?,
     };
     transaction.commit().await?;

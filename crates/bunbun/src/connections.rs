@@ -17,6 +17,7 @@ use bunbun_core::{
 use bunbun_databases::{
     mongodb::Mongodb,
     postgres::Postgres,
+    redis::Redis,
     registry::{Registry, RegistryLimits},
 };
 use bunbun_store::Store;
@@ -46,6 +47,7 @@ pub(crate) fn new(
     let registry = Registry::builder(Egress::new(&allow), RegistryLimits::default())
         .with::<Mongodb>()
         .with::<Postgres>()
+        .with::<Redis>()
         .build();
     Ok(Some(Connections::new(ConnectionsParts {
         store: store.clone(),

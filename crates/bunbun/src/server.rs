@@ -118,10 +118,10 @@ pub(crate) async fn run(start: Start<'_>) -> Result<(), Failure> {
         gateway::snapshot(&config, &environment)?,
         EdgeConfig {
             projects,
-            basic: BasicCredentials {
-                username: config.dashboard.username.clone(),
-                password: config.dashboard.password.clone(),
-            },
+            basic: BasicCredentials::new(
+                config.dashboard.username.clone(),
+                config.dashboard.password.clone(),
+            ),
             trusted_proxies: config.server.trusted_proxies.clone(),
             base_domain: config.server.base_domain.clone(),
             body_timeout: config.server.body_timeout,

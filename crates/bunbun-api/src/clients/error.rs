@@ -76,6 +76,9 @@ impl Classify for Error {
         match self {
             Self::Call(error) => error.public_message(),
             Self::Unusable { .. } => None,
+            Self::Refused(refused) if refused.code == Code::StorageFull => {
+                Some("No space is left for the file: free some, or try again later.".into())
+            }
             Self::Refused(refused) => match refused.code.kind() {
                 // What a service says of its own faults is not for callers.
                 Kind::Unavailable | Kind::Timeout | Kind::Upstream | Kind::Internal => None,
@@ -229,6 +232,7 @@ fn of_status(status: StatusCode) -> Code {
         400..=499 => Code::InvalidRequest,
         503 => Code::ServiceUnavailable,
         504 => Code::UpstreamTimeout,
+        507 => Code::StorageFull,
         _ => Code::UpstreamError,
     }
 }

@@ -202,6 +202,15 @@ fn every_shape_of_a_refusal_gets_its_code() {
 }
 
 #[test]
+fn a_full_disk_is_told_as_what_it_is() {
+    let body = r#"{"statusCode":"507","code":"InternalError","message":"no room in /srv"}"#;
+    let error = refusal("storage", 507, body);
+    assert_eq!(error.code(), Code::StorageFull);
+    let message = error.public_message().unwrap();
+    assert!(message.contains("No space is left") && !message.contains("/srv"));
+}
+
+#[test]
 fn a_services_own_faults_are_not_told() {
     let cases = [
         (

@@ -6,7 +6,10 @@ use axum::extract::State;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 
-use crate::{openapi::AnyoneRefusals, state::ApiState};
+use crate::{
+    openapi::{self, AnyoneRefusals},
+    state::ApiState,
+};
 
 /// The OpenAPI 3.1 document
 #[utoipa::path(
@@ -20,5 +23,9 @@ pub(crate) async fn get_openapi(
         (CONTENT_TYPE, "application/json"),
         (CACHE_CONTROL, "no-cache"),
     ];
-    (headers, state.document.get().cloned().unwrap_or_default())
+    // Kept once someone wants it: most processes are never asked, and it is large.
+    let document = state
+        .document
+        .get_or_init(|| openapi::pretty(&crate::document()).into());
+    (headers, document.clone())
 }

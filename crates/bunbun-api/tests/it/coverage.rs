@@ -76,8 +76,8 @@ impl Operation<'_> {
             .replace("{collection}", "orders")
             .replace("{name}", "customer_1")
             .replace("{action}", "find")
-            .replace("{id}", id)
             .replace("{ref}", "default")
+            .replace("{id}", id)
             .replace("{schema}", "public")
             .replace("{table}", "todos")
             .replace("{key}", "1")
@@ -279,11 +279,11 @@ fn every_operation_has_a_name_of_its_own_a_summary_and_a_known_tag() {
             "upload",
             "sign",
             "refresh",
+            "replace",
+            "test",
             "cancel",
             "explain",
             "terminate",
-            "replace",
-            "test",
         ];
         assert!(
             verbs.contains(&verb),

@@ -39,6 +39,10 @@ fn with_body(api: &Api) -> Vec<String> {
             path.replace("{id}", "01935f3c-0000-7000-8000-000000000000")
                 .replace("{bucket}", "photos")
                 .replace("{path}", "2026/cat.png")
+                .replace("{database_type}", "postgres")
+                .replace("{ref}", "default")
+                .replace("{schema}", "public")
+                .replace("{table}", "todos")
         })
         .collect()
 }

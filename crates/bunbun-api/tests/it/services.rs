@@ -276,10 +276,7 @@ fn remote(slots_behind: Slots, shutdown: &Shutdown) -> Slots {
         snapshot,
         EdgeConfig {
             projects: Arc::new(SingleProject(api::project())),
-            basic: BasicCredentials {
-                username: "nobody".to_owned(),
-                password: None,
-            },
+            basic: BasicCredentials::new("nobody".to_owned(), None),
             trusted_proxies: Vec::new(),
             base_domain: None,
             body_timeout: Duration::from_secs(10),

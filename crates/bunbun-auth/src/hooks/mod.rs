@@ -3,6 +3,7 @@
 //! signature of Standard Webhooks.
 
 mod http;
+pub(crate) mod room;
 
 use std::{sync::Arc, time::Duration};
 
@@ -229,40 +230,6 @@ async fn function(session: &Session, schema: &str, name: &str, input: &Value) ->
 
 /// A user who does not exist yet, as the hook sees it.
 pub(crate) fn preview(user: &crate::store::users::NewUser, now: time::OffsetDateTime) -> Value {
-    let shown = User {
-        id: user.id,
-        aud: user.aud.clone(),
-        role: user.role.clone(),
-        email: user.email.clone(),
-        phone: user.phone.clone(),
-        encrypted_password: None,
-        email_confirmed_at: None,
-        phone_confirmed_at: None,
-        invited_at: None,
-        confirmation_token: String::new(),
-        confirmation_sent_at: None,
-        recovery_token: String::new(),
-        recovery_sent_at: None,
-        email_change: String::new(),
-        email_change_token_new: String::new(),
-        email_change_token_current: String::new(),
-        email_change_sent_at: None,
-        email_change_confirm_status: 0,
-        phone_change: String::new(),
-        phone_change_sent_at: None,
-        reauthentication_token: String::new(),
-        reauthentication_sent_at: None,
-        last_sign_in_at: None,
-        app_metadata: user.app_metadata.clone(),
-        user_metadata: user.user_metadata.clone(),
-        created_at: now,
-        updated_at: now,
-        banned_until: None,
-        deleted_at: None,
-        is_sso_user: false,
-        is_anonymous: user.is_anonymous,
-        identities: Vec::new(),
-        factors: Vec::new(),
-    };
+    let shown = User::preview(user, now);
     serde_json::to_value(&shown).unwrap_or(Value::Null)
 }

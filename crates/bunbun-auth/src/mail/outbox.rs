@@ -50,6 +50,11 @@ impl Outbox {
             })
     }
 
+    /// Whether mails are there at once, and so is what belongs to them.
+    pub(crate) fn is_instant(&self) -> bool {
+        self.mailer.is_instant()
+    }
+
     /// Delivers mails, at once where that takes no time, else in the background.
     pub(crate) async fn send(&self, mails: Vec<Mail>, room: OwnedSemaphorePermit) {
         if self.mailer.is_instant() {

@@ -124,16 +124,7 @@ impl GitHub {
         }
         let addresses = emails
             .into_iter()
-            .filter(|address| !address.email.is_empty())
-            .map(|address| Address {
-                email: address.email.to_lowercase(),
-                is_verified: address.verified,
-                is_primary: address.primary,
-            });
-        Profile {
-            subject: user.id.to_string(),
-            addresses: addresses.collect(),
-            data,
-        }
+            .filter_map(|known| Address::read(&known.email, known.verified, known.primary));
+        Profile::new(user.id.to_string(), addresses.collect(), data)
     }
 }

@@ -1,6 +1,7 @@
 //! Sign-in by other parties (OAuth 2.0, OpenID Connect): where browsers are sent, what codes are
 //! exchanged for, and who someone is there.
 
+mod directory;
 mod fetch;
 mod github;
 mod oidc;
@@ -16,6 +17,7 @@ use serde_json::Value;
 use url::Url;
 
 use crate::{
+    email_address,
     error::{AuthError, Code, Result},
     store::Object,
 };
@@ -29,6 +31,21 @@ pub(crate) struct Address {
     pub(crate) is_primary: bool,
 }
 
+/// The longest text about someone that is kept.
+const MAX_TEXT_BYTES: usize = 2_048;
+
+impl Address {
+    /// What a provider says, where that is an address.
+    fn read(email: &str, is_verified: bool, is_primary: bool) -> Option<Self> {
+        let email = email_address::validate(email).ok()?;
+        Some(Self {
+            email,
+            is_verified,
+            is_primary,
+        })
+    }
+}
+
 /// Who someone is at a provider.
 #[derive(Debug, Clone)]
 pub(crate) struct Profile {
@@ -40,6 +57,19 @@ pub(crate) struct Profile {
 }
 
 impl Profile {
+    /// A profile without what no column can hold or nobody would want in every token.
+    fn new(subject: String, addresses: Vec<Address>, mut data: Object) -> Self {
+        data.retain(|_, value| {
+            let text = value.to_string();
+            text.len() <= MAX_TEXT_BYTES && !text.contains("\\u0000")
+        });
+        Self {
+            subject,
+            addresses,
+            data,
+        }
+    }
+
     /// The address that counts: the primary one, else the last.
     pub(crate) fn address(&self) -> Option<&Address> {
         self.addresses

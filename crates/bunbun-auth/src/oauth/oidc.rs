@@ -12,19 +12,18 @@ use jsonwebtoken::{
 use secrecy::ExposeSecret as _;
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::sync::Mutex;
 use url::Url;
 
-use super::{Address, Flow, Profile, Tokens, fetch};
+use super::{
+    Address, Flow, Profile, Tokens,
+    directory::{Directory, Discovery},
+    fetch,
+};
 use crate::{
     error::{AuthError, Result},
     store::Object,
 };
 
-/// How long discovery and keys are used before they are fetched again.
-const FRESH_S: i64 = 3_600;
-/// A key that is not known is looked for at most so often.
-const REFETCH_S: i64 = 30;
 /// How far clocks may differ.
 const LEEWAY_S: i64 = 60;
 /// The longest id token.
@@ -35,25 +34,7 @@ pub(super) struct Oidc {
     issuer: String,
     http: reqwest::Client,
     clock: Arc<dyn Clock>,
-    known: Mutex<Option<Known>>,
-}
-
-#[derive(Clone)]
-struct Known {
-    fetched_at: i64,
-    discovery: Arc<Discovery>,
-    keys: Arc<JwkSet>,
-}
-
-#[derive(Deserialize)]
-struct Discovery {
-    issuer: String,
-    authorization_endpoint: Url,
-    token_endpoint: Url,
-    jwks_uri: Url,
-    userinfo_endpoint: Option<Url>,
-    #[serde(default)]
-    token_endpoint_auth_methods_supported: Vec<String>,
+    directory: Arc<Directory>,
 }
 
 #[derive(Deserialize)]
@@ -73,9 +54,9 @@ impl Oidc {
     pub(super) fn new(issuer: &str, http: reqwest::Client, clock: Arc<dyn Clock>) -> Self {
         Self {
             issuer: issuer.to_owned(),
+            directory: Arc::new(Directory::new(issuer, http.clone(), Arc::clone(&clock))),
             http,
             clock,
-            known: Mutex::new(None),
         }
     }
 
@@ -85,6 +66,7 @@ impl Oidc {
 
     pub(super) async fn authorize_url(&self) -> Result<Url> {
         Ok(self
+            .directory
             .known(None)
             .await?
             .discovery
@@ -99,7 +81,7 @@ impl Oidc {
         flow: &Flow<'_>,
         code: &str,
     ) -> Result<(Profile, Tokens)> {
-        let known = self.known(None).await?;
+        let known = self.directory.known(None).await?;
         let tokens = self.exchange(&known.discovery, config, flow, code).await?;
         let mut claims = self
             .verify(config, &tokens.id_token, &tokens.access_token)
@@ -190,7 +172,7 @@ impl Oidc {
             return Err(bad_token("longer than 16 KiB"));
         }
         let header = jsonwebtoken::decode_header(token).map_err(|_| bad_token("no header"))?;
-        let known = self.known(header.kid.as_deref()).await?;
+        let known = self.directory.known(header.kid.as_deref()).await?;
         let (key, algorithm) = key_for(&known.keys, header.kid.as_deref(), header.alg)
             .ok_or_else(|| bad_token("no such key"))?;
         let (message, signature) = token
@@ -259,69 +241,13 @@ impl Oidc {
             .get("sub")
             .and_then(Value::as_str)
             .unwrap_or_default();
-        if subject.is_empty() || subject.len() > 255 {
+        if subject.is_empty() || subject.len() > 255 || subject.contains('\0') {
             return Err(AuthError::oauth(
                 "invalid request",
                 "Missing sub claim in id_token",
             ));
         }
         Ok(())
-    }
-
-    /// What is known of the provider; fetched where it is old, or a key is missing.
-    async fn known(&self, kid: Option<&str>) -> Result<Known> {
-        let now = self.clock.unix_seconds();
-        // One fetch at a time; the others wait for its outcome.
-        let mut known = self.known.lock().await;
-        if let Some(known) = &*known {
-            let age = now - known.fetched_at;
-            let has_key = kid.is_none_or(|kid| known.keys.find(kid).is_some());
-            if (has_key && age < FRESH_S) || (!has_key && age < REFETCH_S) {
-                return Ok(known.clone());
-            }
-        }
-        match self.fetch(now).await {
-            Ok(fresh) => {
-                *known = Some(fresh.clone());
-                Ok(fresh)
-            }
-            // An old copy is better than none while the provider is away.
-            Err(error) => known.clone().ok_or(error),
-        }
-    }
-
-    async fn fetch(&self, now: i64) -> Result<Known> {
-        let issuer = self.issuer.trim_end_matches('/');
-        let url = format!("{issuer}/.well-known/openid-configuration");
-        let discovery: Discovery = fetch::json(self.http.get(url), "discovery").await?;
-        if discovery.issuer.trim_end_matches('/') != issuer {
-            return Err(AuthError::internal(
-                "The external provider did not answer usefully",
-                "discovery names another issuer",
-            ));
-        }
-        let keys: Value = fetch::json(
-            self.http.get(discovery.jwks_uri.clone()),
-            "the provider's keys",
-        )
-        .await?;
-        Ok(Known {
-            fetched_at: now,
-            discovery: Arc::new(discovery),
-            keys: Arc::new(usable_keys(&keys)),
-        })
-    }
-}
-
-/// Keys of a set that we understand; others are none of our concern.
-fn usable_keys(set: &Value) -> JwkSet {
-    let list = set["keys"].as_array().cloned().unwrap_or_default();
-    JwkSet {
-        keys: list
-            .into_iter()
-            .filter(|key| key["use"].as_str().is_none_or(|usage| usage == "sig"))
-            .filter_map(|key| serde_json::from_value::<Jwk>(key).ok())
-            .collect(),
     }
 }
 
@@ -416,21 +342,12 @@ pub(super) fn profile(claims: &Object) -> Profile {
     let addresses = claims
         .get("email")
         .and_then(Value::as_str)
-        .filter(|email| !email.is_empty() && email.len() <= 255)
-        .map(|email| Address {
-            email: email.to_lowercase(),
-            is_verified,
-            is_primary: true,
-        });
-    Profile {
-        subject: claims
-            .get("sub")
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned(),
-        addresses: addresses.into_iter().collect(),
-        data,
-    }
+        .and_then(|email| Address::read(email, is_verified, true));
+    let subject = claims
+        .get("sub")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    Profile::new(subject.to_owned(), addresses.into_iter().collect(), data)
 }
 
 #[cfg(test)]

@@ -121,6 +121,11 @@ impl HashPool {
     /// As [`Self::reserve`].
     pub(crate) async fn hash(&self, password: &str) -> Result<Hash> {
         let place = self.reserve()?;
+        self.hash_at(place, password).await
+    }
+
+    /// The same, with a place that is there.
+    pub(crate) async fn hash_at(&self, place: Place, password: &str) -> Result<Hash> {
         let (done, outcome) = oneshot::channel();
         self.submit(place, password, Work::Hash(done));
         outcome

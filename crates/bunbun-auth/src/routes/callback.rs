@@ -11,6 +11,7 @@ use super::authorize::found;
 use crate::{
     error::{AuthError, Code, Result},
     external::External,
+    hooks::room::Calls,
     oauth::{Flow, Profile, Tokens, state::State},
     redirect,
     request::Origin,
@@ -177,7 +178,7 @@ async fn admit(
 ) -> Result<String> {
     let room = service.room_for(1)?;
     let database = service.database(origin.project()).await?;
-    let mut client = database.client().await?;
+    let mut client = database.hooked_client(&service.hooks, Calls::Both).await?;
     let transaction = client.transaction().await?;
     let user: User = if let Some(user_id) = state.linking_target_id {
         service

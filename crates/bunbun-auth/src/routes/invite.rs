@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::{
     email_address,
     error::{AuthError, Result},
+    hooks::room::Calls,
     request::{Admin, Json, Origin, text},
     service::{self, AuthService},
     store::{Object, audit::Action, users},
@@ -29,9 +30,10 @@ pub(super) async fn create_invitation(
     let service = &*service.0;
     let email = email_address::validate(text(&body.email))?;
     let data = body.data.unwrap_or_default();
+    service.limits.any_mail()?;
     let room = service.room_for(1)?;
     let database = service.database(origin.project()).await?;
-    let mut client = database.client().await?;
+    let mut client = database.hooked_client(&service.hooks, Calls::Users).await?;
     let transaction = client.transaction().await?;
     let user = service
         .unconfirmed(&transaction, &origin, &email, &data, None)

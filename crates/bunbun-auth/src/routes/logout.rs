@@ -5,7 +5,7 @@ use http::StatusCode;
 
 use crate::{
     error::{AuthError, Result},
-    request::{Origin, SignedIn},
+    request::{Origin, TokenHolder},
     service::AuthService,
     store::{
         audit::{Action, Actor},
@@ -17,7 +17,7 @@ use crate::{
 pub(super) async fn create_logout(
     State(service): State<AuthService>,
     origin: Origin,
-    signed_in: SignedIn,
+    TokenHolder(signed_in): TokenHolder,
 ) -> Result<StatusCode> {
     let service = &*service.0;
     let session_id = signed_in.session.as_ref().map(|session| session.id);

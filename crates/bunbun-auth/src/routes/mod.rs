@@ -49,22 +49,32 @@ pub(crate) fn router(service: AuthService) -> Router {
         .route("/resend", post(resend::create_resend))
         .route(
             "/verify",
-            get(verify::get_verify).post(verify::create_verify),
+            get(verify::get_verify)
+                .post(verify::create_verify)
+                .head(not_allowed),
         )
-        .route("/reauthenticate", get(reauthenticate::get_reauthentication))
+        .route(
+            "/reauthenticate",
+            get(reauthenticate::get_reauthentication).head(not_allowed),
+        )
         .route("/user", get(user::get_user).put(user::update_user))
         .route(
             "/user/identities/authorize",
-            get(identities::authorize_identity),
+            get(identities::authorize_identity).head(not_allowed),
         )
         .route(
             "/user/identities/{identity_id}",
             delete(identities::delete_identity),
         )
-        .route("/authorize", get(authorize::get_authorization))
+        .route(
+            "/authorize",
+            get(authorize::get_authorization).head(not_allowed),
+        )
         .route(
             "/callback",
-            get(callback::get_callback).post(callback::create_callback),
+            get(callback::get_callback)
+                .post(callback::create_callback)
+                .head(not_allowed),
         )
         .route("/invite", post(invite::create_invitation))
         .merge(sessions::router())
@@ -73,6 +83,12 @@ pub(crate) fn router(service: AuthService) -> Router {
         .merge(later::router())
         .fallback(not_found)
         .with_state(service)
+}
+
+/// `HEAD` where `GET` does something: whoever only looks at a link must not use it up. The original
+/// has no `HEAD` at all.
+async fn not_allowed() -> StatusCode {
+    StatusCode::METHOD_NOT_ALLOWED
 }
 
 async fn not_found() -> (StatusCode, [(&'static str, &'static str); 1], &'static str) {

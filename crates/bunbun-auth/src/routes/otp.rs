@@ -10,6 +10,7 @@ use crate::{
     email_address,
     error::{AuthError, Code, Result},
     grant::provider_trait,
+    hooks::room::Calls,
     letters::Letter,
     mail::Content,
     rate_limit::What,
@@ -22,6 +23,7 @@ use crate::{
         users::{self, NewUser, User},
     },
     token::pkce::Challenge,
+    unconfirmed,
 };
 
 #[derive(Debug, Default, Deserialize)]
@@ -36,8 +38,8 @@ pub(super) struct OtpRequest {
     code_challenge_method: Option<String>,
 }
 
-/// Sends a code. An address without an account gets one, unless the request says otherwise; the
-/// answer tells nothing of it.
+/// Sends a code. An address without an account gets one; where the request wants none made, that is
+/// an error, as with the original: whoever asks so asks whether there is an account.
 pub(super) async fn create_otp(
     State(service): State<AuthService>,
     origin: Origin,
@@ -116,22 +118,46 @@ async fn prepare(
     origin: &Origin,
     wanted: &SignIn,
 ) -> Result<Option<Letter>> {
-    let mut client = database.client().await?;
+    let mut client = database.hooked_client(&service.hooks, Calls::Users).await?;
     let transaction = client.transaction().await?;
     let known = users::find_by_email(&transaction, &wanted.email, origin.audience()).await?;
     let letter = match known {
         Some(user) if user.is_confirmed() || service.config.mailer_autoconfirm => {
-            magic_link(service, &transaction, origin, &user, wanted).await?
+            magic_link(
+                service,
+                &transaction,
+                origin,
+                &user,
+                wanted.challenge.as_ref(),
+            )
+            .await?
+        }
+        // A code that signs in confirms as well, and not what others left on the account.
+        Some(user) if unconfirmed::has_claims(&user) => {
+            if service.sent_recently(user.confirmation_sent_at) {
+                None
+            } else {
+                let challenge = wanted.challenge.as_ref();
+                magic_link(service, &transaction, origin, &user, challenge).await?
+            }
         }
         Some(user) => confirmation(service, &transaction, origin, &user, wanted).await?,
         None if wanted.may_create && !service.config.disable_signup => {
             let user = create(service, &transaction, origin, wanted).await?;
             if service.config.mailer_autoconfirm {
-                magic_link(service, &transaction, origin, &user, wanted).await?
+                let challenge = wanted.challenge.as_ref();
+                magic_link(service, &transaction, origin, &user, challenge).await?
             } else {
                 confirmation(service, &transaction, origin, &user, wanted).await?
             }
         }
+        None if !wanted.may_create => {
+            return Err(AuthError::unprocessable(
+                Code::OtpDisabled,
+                "Signups not allowed for otp",
+            ));
+        }
+        // Nobody asked for an account, and the answer tells of none.
         None => None,
     };
     transaction.commit().await?;
@@ -175,12 +201,13 @@ async fn create(
     Ok(user)
 }
 
-async fn magic_link(
+/// A code that signs in, unless one was sent a moment ago.
+pub(super) async fn magic_link(
     service: &Inner,
     session: &bunbun_postgres::Session,
     origin: &Origin,
     user: &User,
-    wanted: &SignIn,
+    challenge: Option<&Challenge>,
 ) -> Result<Option<Letter>> {
     if service.sent_recently(user.recovery_sent_at) {
         return Ok(None);
@@ -190,11 +217,11 @@ async fn magic_link(
     service
         .audit(session, origin, &actor, requested, None)
         .await?;
-    if let Some(challenge) = &wanted.challenge {
+    if let Some(challenge) = challenge {
         let (kind, now) = ("magiclink", service.now());
         flow_states::insert(session, kind, kind, challenge, Some(user.id), now).await?;
     }
-    let (content, is_pkce) = (Content::MagicLink, wanted.challenge.is_some());
+    let (content, is_pkce) = (Content::MagicLink, challenge.is_some());
     let letter = service
         .recovery(session, origin, user, content, is_pkce)
         .await?;

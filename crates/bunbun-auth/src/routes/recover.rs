@@ -1,8 +1,12 @@
 //! `POST /recover`: a mail to choose a new password.
 
+use std::sync::Arc;
+
 use axum::{extract::State, response::Response};
 use serde::Deserialize;
 use serde_json::json;
+use tokio::sync::OwnedSemaphorePermit;
+use uuid::Uuid;
 
 use crate::{
     email_address,
@@ -10,7 +14,7 @@ use crate::{
     mail::Content,
     rate_limit::What,
     request::{Json, Origin, text},
-    service::{self, AuthService},
+    service::{self, AuthService, Inner},
     store::{
         audit::{Action, Actor},
         flow_states, users,
@@ -32,7 +36,7 @@ pub(super) async fn create_recovery(
     origin: Origin,
     Json(body): Json<RecoverRequest>,
 ) -> Result<Response> {
-    let service = &*service.0;
+    let service = service.0;
     service.limits.request(What::Otp, origin.ip())?;
     if !service.config.email_enabled {
         return Err(AuthError::bad_request(
@@ -51,26 +55,54 @@ pub(super) async fn create_recovery(
     service.limits.mail(What::RecoveryMail, &email)?;
     let room = service.room_for(1)?;
     let database = service.database(origin.project()).await?;
-    let mut client = database.client().await?;
-    let transaction = client.transaction().await?;
-    let found = users::find_by_email(&transaction, &email, origin.audience()).await?;
-    let known = found.filter(|user| !service.sent_recently(user.recovery_sent_at));
-    if let Some(user) = known {
-        let actor = Actor::user(&user);
-        let requested = Action::UserRecoveryRequested;
-        service
-            .audit(&transaction, &origin, &actor, requested, None)
-            .await?;
-        if let Some(challenge) = &challenge {
-            let (kind, now) = ("recovery", service.now());
-            flow_states::insert(&transaction, kind, kind, challenge, Some(user.id), now).await?;
-        }
-        let (content, is_pkce) = (Content::Recovery, challenge.is_some());
-        let letter = service
-            .recovery(&transaction, &origin, &user, content, is_pkce)
-            .await?;
-        transaction.commit().await?;
-        service.post(vec![letter], room).await;
+    let found = {
+        let client = database.client().await?;
+        users::find_by_email(&client, &email, origin.audience()).await?
+    };
+    if let Some(user) = found.filter(|user| !service.sent_recently(user.recovery_sent_at)) {
+        let work = send(
+            Arc::clone(&service),
+            origin.clone(),
+            user.id,
+            email,
+            challenge,
+            room,
+        );
+        service.afterwards(&origin, work).await?;
     }
     service::json(&json!({}))
+}
+
+async fn send(
+    service: Arc<Inner>,
+    origin: Origin,
+    user_id: Uuid,
+    email: String,
+    challenge: Option<Challenge>,
+    room: OwnedSemaphorePermit,
+) -> Result<()> {
+    let database = service.database(origin.project()).await?;
+    let mut client = database.client().await?;
+    let transaction = client.transaction().await?;
+    let user = users::lock(&transaction, user_id).await?;
+    let Some(user) = user.filter(|user| user.email().eq_ignore_ascii_case(&email)) else {
+        return Ok(());
+    };
+    let actor = Actor::user(&user);
+    let requested = Action::UserRecoveryRequested;
+    service
+        .audit(&transaction, &origin, &actor, requested, None)
+        .await?;
+    if let Some(challenge) = &challenge {
+        let (kind, now) = ("recovery", service.now());
+        flow_states::insert(&transaction, kind, kind, challenge, Some(user.id), now).await?;
+    }
+    let (content, is_pkce) = (Content::Recovery, challenge.is_some());
+    let letter = service
+        .recovery(&transaction, &origin, &user, content, is_pkce)
+        .await?;
+    transaction.commit().await?;
+    drop(client);
+    service.post(vec![letter], room).await;
+    Ok(())
 }

@@ -1,19 +1,25 @@
 //! `POST /resend`: a mail once more.
 
+use std::sync::Arc;
+
 use axum::{extract::State, response::Response};
 use serde::Deserialize;
 use serde_json::json;
+use tokio::sync::OwnedSemaphorePermit;
+use uuid::Uuid;
 
+use super::otp;
 use crate::{
     email_address,
     error::{AuthError, Code, Result},
     rate_limit::What,
     request::{Json, Origin, text},
-    service::{self, AuthService},
+    service::{self, AuthService, Inner},
     store::{
         audit::{Action, Actor},
-        users,
+        users::{self, User},
     },
+    unconfirmed,
 };
 
 #[derive(Debug, Default, Deserialize)]
@@ -30,44 +36,80 @@ pub(super) async fn create_resend(
     origin: Origin,
     Json(body): Json<ResendRequest>,
 ) -> Result<Response> {
-    let service = &*service.0;
+    let service = service.0;
     service.limits.request(What::Otp, origin.ip())?;
     let kind = text(&body.r#type);
     let email = check(service.config.email_enabled, kind, &body)?;
     service.limits.mail(What::ConfirmationMail, &email)?;
     let room = service.room_for(2)?;
     let database = service.database(origin.project()).await?;
+    let found = {
+        let client = database.client().await?;
+        users::find_by_email(&client, &email, origin.audience()).await?
+    };
+    let is_signup = kind == "signup";
+    let is_due = |user: &User| {
+        if is_signup {
+            !user.is_confirmed() && !service.sent_recently(user.confirmation_sent_at)
+        } else {
+            !user.email_change.is_empty() && !service.sent_recently(user.email_change_sent_at)
+        }
+    };
+    if let Some(user) = found.filter(is_due) {
+        let work = send(
+            Arc::clone(&service),
+            origin.clone(),
+            user.id,
+            is_signup,
+            room,
+        );
+        service.afterwards(&origin, work).await?;
+    }
+    service::json(&json!({}))
+}
+
+async fn send(
+    service: Arc<Inner>,
+    origin: Origin,
+    user_id: Uuid,
+    is_signup: bool,
+    room: OwnedSemaphorePermit,
+) -> Result<()> {
+    let database = service.database(origin.project()).await?;
     let mut client = database.client().await?;
     let transaction = client.transaction().await?;
-    let Some(user) = users::find_by_email(&transaction, &email, origin.audience()).await? else {
-        return service::json(&json!({}));
+    let Some(user) = users::lock(&transaction, user_id).await? else {
+        return Ok(());
     };
-    let letters = if kind == "signup" {
-        if user.is_confirmed() || service.sent_recently(user.confirmation_sent_at) {
-            return service::json(&json!({}));
-        }
-        let actor = Actor::user(&user);
-        let requested = Action::UserConfirmationRequested;
-        service
-            .audit(&transaction, &origin, &actor, requested, None)
-            .await?;
-        vec![
-            service
-                .confirmation(&transaction, &origin, &user, false)
-                .await?,
-        ]
-    } else {
-        if user.email_change.is_empty() || service.sent_recently(user.email_change_sent_at) {
-            return service::json(&json!({}));
+    let letters = if !is_signup {
+        if user.email_change.is_empty() {
+            return Ok(());
         }
         let new_email = user.email_change.clone();
         service
             .email_change(&transaction, &origin, &user, &new_email, false)
             .await?
+    } else if user.is_confirmed() {
+        return Ok(());
+    } else if unconfirmed::is_appointed(&user) {
+        // An invitation stays good beside it.
+        let letter = otp::magic_link(&service, &transaction, &origin, &user, None).await?;
+        letter.into_iter().collect()
+    } else {
+        let actor = Actor::user(&user);
+        let requested = Action::UserConfirmationRequested;
+        service
+            .audit(&transaction, &origin, &actor, requested, None)
+            .await?;
+        let letter = service
+            .confirmation(&transaction, &origin, &user, false)
+            .await?;
+        vec![letter]
     };
     transaction.commit().await?;
+    drop(client);
     service.post(letters, room).await;
-    service::json(&json!({}))
+    Ok(())
 }
 
 fn check(email_enabled: bool, kind: &str, body: &ResendRequest) -> Result<String> {

@@ -1,15 +1,18 @@
 //! `POST /signup`: a new account by address and password, or an anonymous one.
 
 use axum::{extract::State, response::Response};
+use bunbun_postgres::Session;
 use serde::Deserialize;
 use serde_json::json;
 use uuid::Uuid;
 
+use super::otp;
 use crate::{
     accounts::{self, provider_metadata},
     email_address,
     error::{AuthError, Code, Result},
     grant::{TokenResponse, provider_trait},
+    hooks::room::Calls,
     letters::Letter,
     password::Hash,
     rate_limit::What,
@@ -18,10 +21,13 @@ use crate::{
     store::{
         Object,
         audit::{Action, Actor},
-        flow_states, identities,
+        flow_states,
+        identities::{self, Identity},
         users::{self, NewUser, User},
     },
+    timestamp::Timestamp,
     token::pkce::Challenge,
+    unconfirmed,
 };
 
 #[derive(Debug, Default, Deserialize)]
@@ -122,13 +128,11 @@ async fn sign_up(service: &Inner, origin: &Origin, wanted: &Signup) -> Result<Si
         service.limits.mail(What::ConfirmationMail, &wanted.email)?;
     }
     let room = service.room_for(1)?;
-    // Hashed whether or not the address is taken: the work must not tell.
-    let hash = service.passwords.hash(&wanted.password).await?;
     let database = service.database(origin.project()).await?;
-    let mut outcome = attempt(service, &database, origin, wanted, &hash).await;
+    let mut outcome = attempt(service, &database, origin, wanted).await;
     // Someone else took the address between our look and our insertion: look again.
     if matches!(&outcome, Err(Failed::Taken)) {
-        outcome = attempt(service, &database, origin, wanted, &hash).await;
+        outcome = attempt(service, &database, origin, wanted).await;
     }
     match outcome {
         Ok((signed_up, letter)) => {
@@ -139,6 +143,49 @@ async fn sign_up(service: &Inner, origin: &Origin, wanted: &Signup) -> Result<Si
         }
         Err(Failed::Error(error)) => Err(error),
         Err(Failed::Taken) => Err(taken()),
+    }
+}
+
+/// What the password is to the address.
+enum Password {
+    /// It is to be this one.
+    New(Hash),
+    /// Someone signed up before and has not confirmed it yet: whether with the same password, and
+    /// what is stored of it.
+    Repeated { fits: bool, stored: Option<String> },
+}
+
+/// One hash is computed whether or not the address is taken: the work must not tell.
+async fn look(
+    service: &Inner,
+    database: &Database,
+    origin: &Origin,
+    wanted: &Signup,
+) -> Result<Password> {
+    let place = service.passwords.reserve()?;
+    let known = {
+        let client = database.client().await?;
+        users::find_by_email(&client, &wanted.email, origin.audience()).await?
+    };
+    let is_pending = |user: &User| {
+        !user.is_confirmed()
+            && !unconfirmed::is_appointed(user)
+            && service.awaits_confirmation(user)
+    };
+    match known.filter(is_pending) {
+        Some(user) => {
+            let stored = user.encrypted_password;
+            let hash = stored.as_deref().and_then(Hash::parse);
+            let fits = service
+                .passwords
+                .verify(place, hash.as_ref(), &wanted.password)
+                .await?;
+            Ok(Password::Repeated { fits, stored })
+        }
+        None => {
+            let hash = service.passwords.hash_at(place, &wanted.password).await?;
+            Ok(Password::New(hash))
+        }
     }
 }
 
@@ -163,45 +210,39 @@ async fn attempt(
     database: &Database,
     origin: &Origin,
     wanted: &Signup,
-    hash: &Hash,
 ) -> Result<(SignedUp, Option<Letter>), Failed> {
+    let password = look(service, database, origin, wanted).await?;
     let autoconfirm = service.config.mailer_autoconfirm;
     let now = service.now();
-    let mut client = database.client().await?;
+    let mut client = database.hooked_client(&service.hooks, Calls::Both).await?;
     let transaction = client.transaction().await?;
     let aud = origin.audience();
     if let Some(known) = users::find_duplicate(&transaction, &wanted.email, aud, None).await? {
-        if known.is_confirmed() || autoconfirm {
-            let actor = Actor::user(&known);
-            let traits = provider_trait("email");
-            service
-                .audit(
-                    &transaction,
-                    origin,
-                    &actor,
-                    Action::UserRepeatedSignup,
-                    traits,
-                )
-                .await?;
+        let (actor, traits) = (Actor::user(&known), provider_trait("email"));
+        if !known.is_confirmed() && !autoconfirm && known.email() == wanted.email {
+            let letter = repeat(service, &transaction, origin, known.id, wanted, &password).await?;
             transaction.commit().await?;
-            if autoconfirm {
-                return Err(taken().into());
-            }
-            return Ok((
-                SignedUp::User(Box::new(disguise(&known, wanted, now))),
-                None,
-            ));
+            let shown = look_alike(known.id, &known.aud, wanted, true, now);
+            return Ok((SignedUp::User(Box::new(shown)), letter));
         }
-        // Nobody has shown yet that the account is theirs; it stays as it is.
-        if service.sent_recently(known.confirmation_sent_at) {
-            return Ok((SignedUp::User(Box::new(known)), None));
-        }
-        let letter = request_confirmation(service, &transaction, origin, &known, wanted).await?;
-        let user = reload(&transaction, known.id).await?;
+        let repeated = Action::UserRepeatedSignup;
+        service
+            .audit(&transaction, origin, &actor, repeated, traits)
+            .await?;
         transaction.commit().await?;
-        return Ok((SignedUp::User(Box::new(user)), Some(letter)));
+        if autoconfirm {
+            return Err(taken().into());
+        }
+        // Clients tell by the empty list of identities that the address is taken, as the original
+        // documents.
+        let shown = look_alike(Uuid::new_v4(), &known.aud, wanted, false, now);
+        return Ok((SignedUp::User(Box::new(shown)), None));
     }
-    let new = new_user(wanted, aud, hash);
+    // It was there a moment ago: look again.
+    let Password::New(hash) = password else {
+        return Err(Failed::Taken);
+    };
+    let new = new_user(wanted, aud, &hash);
     match service.create_user(&transaction, origin, &new).await {
         Ok(()) => {}
         Err(error) if accounts::is_taken(&error) => return Err(Failed::Taken),
@@ -237,6 +278,46 @@ async fn attempt(
     Ok((SignedUp::Session(Box::new(session)), None))
 }
 
+/// A signup for an account that nobody has confirmed. Whether the same person asks again is not
+/// known, so what tells them apart decides: with the same password it goes on, after its time it
+/// begins anew, and otherwise nobody's password counts. What an administrator made stays as it is.
+async fn repeat(
+    service: &Inner,
+    session: &Session,
+    origin: &Origin,
+    user_id: Uuid,
+    wanted: &Signup,
+    password: &Password,
+) -> Result<Option<Letter>, Failed> {
+    let now = service.now();
+    let known = users::lock(session, user_id).await?;
+    let known = known
+        .filter(|user| !user.is_confirmed())
+        .ok_or(Failed::Taken)?;
+    if unconfirmed::is_appointed(&known) {
+        let challenge = wanted.challenge.as_ref();
+        return Ok(otp::magic_link(service, session, origin, &known, challenge).await?);
+    }
+    match password {
+        Password::Repeated { fits: true, stored } if *stored == known.encrypted_password => {}
+        Password::Repeated { fits: false, .. } => {
+            unconfirmed::drop_claims(session, &known, now).await?;
+        }
+        Password::New(hash) if !service.awaits_confirmation(&known) => {
+            let hash = Some(hash.as_str());
+            unconfirmed::begin_anew(session, &known, hash, &wanted.data, now).await?;
+        }
+        // It is not what it was when the password was looked at.
+        Password::Repeated { .. } | Password::New(_) => return Err(Failed::Taken),
+    }
+    if service.sent_recently(known.confirmation_sent_at) {
+        return Ok(None);
+    }
+    let user = reload(session, known.id).await?;
+    let letter = request_confirmation(service, session, origin, &user, wanted).await?;
+    Ok(Some(letter))
+}
+
 fn new_user(wanted: &Signup, aud: &str, hash: &Hash) -> NewUser {
     let id = Uuid::new_v4();
     let mut user_metadata = wanted.data.clone();
@@ -257,7 +338,7 @@ fn new_user(wanted: &Signup, aud: &str, hash: &Hash) -> NewUser {
 
 async fn request_confirmation(
     service: &Inner,
-    session: &bunbun_postgres::Session,
+    session: &Session,
     origin: &Origin,
     user: &User,
     wanted: &Signup,
@@ -276,54 +357,53 @@ async fn request_confirmation(
     Ok(service.confirmation(session, origin, user, is_pkce).await?)
 }
 
-async fn reload(session: &bunbun_postgres::Session, id: Uuid) -> Result<User> {
+async fn reload(session: &Session, id: Uuid) -> Result<User> {
     users::find(session, id)
         .await?
         .ok_or_else(|| AuthError::internal("Database error loading user", "the user is gone"))
 }
 
-/// A user who looks as a new one would.
-fn disguise(known: &User, wanted: &Signup, now: time::OffsetDateTime) -> User {
-    let id = Uuid::new_v4();
+/// A user who looks as a new one would: nothing of it but the id is the known one's.
+fn look_alike(
+    id: Uuid,
+    aud: &str,
+    wanted: &Signup,
+    has_identity: bool,
+    now: time::OffsetDateTime,
+) -> User {
+    let own = identities::own_data(id, "email", &wanted.email);
     let mut user_metadata = wanted.data.clone();
-    for (name, value) in identities::own_data(id, "email", &wanted.email) {
-        user_metadata.insert(name, value);
+    user_metadata.extend(own.clone());
+    let mut identity_data = own;
+    for (name, value) in &wanted.data {
+        identity_data
+            .entry(name.clone())
+            .or_insert_with(|| value.clone());
     }
-    User {
+    let identity = Identity {
+        identity_id: Uuid::new_v4(),
+        provider_id: id.to_string(),
+        user_id: id,
+        identity_data,
+        provider: "email".to_owned(),
+        last_sign_in_at: Some(Timestamp(now)),
+        created_at: Some(Timestamp(now)),
+        updated_at: Some(Timestamp(now)),
+        email: Some(wanted.email.clone()),
+    };
+    let new = NewUser {
         id,
-        aud: known.aud.clone(),
+        aud: aud.to_owned(),
         role: "authenticated".to_owned(),
         email: Some(wanted.email.clone()),
-        phone: None,
-        encrypted_password: None,
-        email_confirmed_at: None,
-        phone_confirmed_at: None,
-        invited_at: None,
-        confirmation_token: String::new(),
-        confirmation_sent_at: Some(now),
-        recovery_token: String::new(),
-        recovery_sent_at: None,
-        email_change: String::new(),
-        email_change_token_new: String::new(),
-        email_change_token_current: String::new(),
-        email_change_sent_at: None,
-        email_change_confirm_status: 0,
-        phone_change: String::new(),
-        phone_change_sent_at: None,
-        reauthentication_token: String::new(),
-        reauthentication_sent_at: None,
-        last_sign_in_at: None,
         app_metadata: provider_metadata(&["email"]),
         user_metadata,
-        created_at: now,
-        updated_at: now,
-        banned_until: None,
-        deleted_at: None,
-        is_sso_user: false,
-        is_anonymous: false,
-        // Clients tell by the empty list that the address is taken, as the original documents.
-        identities: Vec::new(),
-        factors: Vec::new(),
+        ..NewUser::default()
+    };
+    User {
+        confirmation_sent_at: Some(now),
+        identities: has_identity.then_some(identity).into_iter().collect(),
+        ..User::preview(&new, now)
     }
 }
 
@@ -344,7 +424,7 @@ async fn anonymous(service: &Inner, origin: &Origin, data: Object) -> Result<Tok
         ..NewUser::default()
     };
     let database = service.database(origin.project()).await?;
-    let mut client = database.client().await?;
+    let mut client = database.hooked_client(&service.hooks, Calls::Both).await?;
     let transaction = client.transaction().await?;
     service.create_user(&transaction, origin, &new).await?;
     let user = reload(&transaction, new.id).await?;

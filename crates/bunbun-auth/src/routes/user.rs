@@ -13,7 +13,7 @@ use crate::{
     letters::Letter,
     password::Hash,
     rate_limit::What,
-    request::{Json, Origin, SignedIn, text},
+    request::{Json, Origin, SignedIn, TokenHolder, text},
     service::{self, AuthService, Inner},
     store::{
         Object,
@@ -28,7 +28,7 @@ use crate::{
 const FRESH: time::Duration = time::Duration::hours(24);
 
 /// Shows the account.
-pub(super) async fn get_user(signed_in: SignedIn) -> Result<Response> {
+pub(super) async fn get_user(TokenHolder(signed_in): TokenHolder) -> Result<Response> {
     service::json(&signed_in.user)
 }
 
@@ -285,6 +285,7 @@ async fn request_change(
             wait,
         ));
     }
+    service.limits.any_mail()?;
     if let Some(challenge) = &update.challenge {
         let kind = "email_change";
         let user_id = Some(user.id);

@@ -56,17 +56,28 @@ pub(crate) async fn find(
     .transpose()
 }
 
-/// Uses a challenge up. `false`: somebody else already did.
+/// Uses a challenge up, by the code of a step of time. `false`: somebody else already did, or a
+/// code of that step, or of a later one, was shown before.
+///
+/// The step is kept where the original keeps codes that it sends to phones; it sends none for
+/// authenticator apps. Callers take turns by the user's row.
 pub(crate) async fn consume(
     session: &Session,
     id: Uuid,
+    factor_id: Uuid,
+    step: i64,
     now: OffsetDateTime,
 ) -> Result<bool, Error> {
     let used = session
         .execute_cached(
-            "update auth.mfa_challenges set verified_at = $2
-             where id = $1 and verified_at is null",
-            &[&id, &now],
+            "update auth.mfa_challenges set verified_at = $2, otp_code = 'step ' || $4::bigint
+             where id = $1 and verified_at is null
+               and not exists (
+                 select from auth.mfa_challenges c
+                 where c.factor_id = $3 and c.verified_at is not null
+                   and substring(c.otp_code from '^step ([0-9]{1,18})$')::bigint >= $4::bigint
+               )",
+            &[&id, &now, &factor_id, &step],
         )
         .await?;
     Ok(used == 1)

@@ -140,6 +140,17 @@ pub(crate) async fn complete(
         .map(drop)
 }
 
+/// Ends a user's flows: codes that were given out lead nowhere.
+pub(crate) async fn delete_of_user(session: &Session, user_id: Uuid) -> Result<(), Error> {
+    session
+        .execute_cached(
+            "delete from auth.flow_state where user_id = $1",
+            &[&user_id],
+        )
+        .await
+        .map(drop)
+}
+
 /// Uses a flow up. `false`: somebody else already did.
 pub(crate) async fn delete(session: &Session, id: Uuid) -> Result<bool, Error> {
     let deleted = session

@@ -128,7 +128,8 @@ pub(crate) async fn find_owner(
     Ok(row.map(|row| row.try_get(0)).transpose()?)
 }
 
-/// The users who have identities with one of these addresses.
+/// The users who have identities with one of these addresses, which their provider has verified:
+/// anybody can claim any other.
 pub(crate) async fn find_owners_by_emails(
     session: &Session,
     emails: &[String],
@@ -136,7 +137,8 @@ pub(crate) async fn find_owners_by_emails(
     let rows = session
         .query_cached(
             "select distinct user_id from auth.identities
-             where email = any($1) and provider not like 'sso:%'",
+             where email = any($1) and provider not like 'sso:%'
+               and identity_data ->> 'email_verified' = 'true'",
             &[&emails],
         )
         .await?;
@@ -200,6 +202,20 @@ pub(crate) async fn hide(
 pub(crate) async fn delete(session: &Session, identity_id: Uuid) -> Result<(), Error> {
     session
         .execute_cached("delete from auth.identities where id = $1", &[&identity_id])
+        .await
+        .map(drop)
+}
+
+/// Removes identities of providers that have not verified what they claim.
+pub(crate) async fn delete_unverified(session: &Session, user_id: Uuid) -> Result<(), Error> {
+    session
+        .execute_cached(
+            "delete from auth.identities
+             where user_id = $1 and provider not in ('email', 'phone')
+               and provider not like 'sso:%'
+               and identity_data ->> 'email_verified' is distinct from 'true'",
+            &[&user_id],
+        )
         .await
         .map(drop)
 }

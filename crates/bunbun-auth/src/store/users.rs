@@ -134,6 +134,45 @@ impl User {
         })
     }
 
+    /// A user who does not exist yet.
+    pub(crate) fn preview(user: &NewUser, now: OffsetDateTime) -> Self {
+        Self {
+            id: user.id,
+            aud: user.aud.clone(),
+            role: user.role.clone(),
+            email: user.email.clone(),
+            phone: user.phone.clone(),
+            encrypted_password: None,
+            email_confirmed_at: None,
+            phone_confirmed_at: None,
+            invited_at: None,
+            confirmation_token: String::new(),
+            confirmation_sent_at: None,
+            recovery_token: String::new(),
+            recovery_sent_at: None,
+            email_change: String::new(),
+            email_change_token_new: String::new(),
+            email_change_token_current: String::new(),
+            email_change_sent_at: None,
+            email_change_confirm_status: 0,
+            phone_change: String::new(),
+            phone_change_sent_at: None,
+            reauthentication_token: String::new(),
+            reauthentication_sent_at: None,
+            last_sign_in_at: None,
+            app_metadata: user.app_metadata.clone(),
+            user_metadata: user.user_metadata.clone(),
+            created_at: now,
+            updated_at: now,
+            banned_until: None,
+            deleted_at: None,
+            is_sso_user: false,
+            is_anonymous: user.is_anonymous,
+            identities: Vec::new(),
+            factors: Vec::new(),
+        }
+    }
+
     pub(crate) fn email(&self) -> &str {
         self.email.as_deref().unwrap_or_default()
     }
@@ -310,7 +349,7 @@ pub(crate) async fn find_by_phone(
     .await
 }
 
-/// The user who has an address, as a user's or as an identity's: who may not have it twice.
+/// The user who has an address, as a user's or as a verified identity's: who may not have it twice.
 pub(crate) async fn find_duplicate(
     session: &Session,
     email: &str,
@@ -326,7 +365,8 @@ pub(crate) async fn find_duplicate(
               and (
                 (u.instance_id = $3 and lower(u.email::text) = $1 and u.aud = $2)
                 or u.id in (select i.user_id from auth.identities i where i.email = $1
-                            and i.provider not like 'sso:%')
+                            and i.provider not like 'sso:%'
+                            and i.identity_data ->> 'email_verified' = 'true')
               )
               order by (lower(u.email::text) = $1) desc, u.created_at limit 1"
         ),

@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use bunbun_auth::{AuthParts, AuthService, Signer, mail::mailbox::Mailbox};
+use bunbun_auth::{
+    AuthParts, AuthService, Signer,
+    mail::{Mail, MailError, Mailer, mailbox::Mailbox},
+};
 use bunbun_core::{
     clock::{Clock, ManualClock},
     config::{Config, Sources},
@@ -21,6 +24,7 @@ use bunbun_http::{
 };
 use bunbun_postgres::{Pool, PoolConfig, SingleDatabase};
 use bunbun_test::TestDb;
+use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method, Request};
 use http_body_util::BodyExt as _;
 use secrecy::ExposeSecret as _;
@@ -253,10 +257,31 @@ impl App {
         Self::with_pool(database, &config, settings)
     }
 
+    /// A service whose mails are delivered in the background, as those of a mail server are.
+    pub(crate) async fn with_slow_mails(settings: &[(&str, &str)]) -> Option<Self> {
+        let app = Self::start(settings).await?;
+        let config = PoolConfig::new(app.database.url().into(), "auth");
+        Some(Self::with_mailer(
+            Arc::clone(&app.database),
+            &config,
+            settings,
+            |mailbox| Arc::new(Slow(mailbox)),
+        ))
+    }
+
     pub(crate) fn with_pool(
         database: Arc<TestDb>,
         pool: &PoolConfig,
         settings: &[(&str, &str)],
+    ) -> Self {
+        Self::with_mailer(database, pool, settings, |mailbox| Arc::new(mailbox))
+    }
+
+    fn with_mailer(
+        database: Arc<TestDb>,
+        pool: &PoolConfig,
+        settings: &[(&str, &str)],
+        mailer: impl FnOnce(Mailbox) -> Arc<dyn Mailer>,
     ) -> Self {
         let env = DEFAULTS.iter().chain(settings);
         let sources = Sources {
@@ -282,7 +307,7 @@ impl App {
             jwt_secret: JWT_SECRET.into(),
             signer: Arc::new(signer),
             external_url: Arc::new(external_url),
-            mailer: Arc::new(mailbox.clone()),
+            mailer: mailer(mailbox.clone()),
             clock: Arc::clone(&as_clock),
             version: "test",
         })
@@ -372,7 +397,7 @@ impl App {
 
     /// The latest mail to an address.
     #[track_caller]
-    pub(crate) fn mail(&self, address: &str) -> bunbun_auth::mail::Mail {
+    pub(crate) fn mail(&self, address: &str) -> Mail {
         let mail = self.mailbox.latest_to(address);
         mail.unwrap_or_else(|| panic!("no mail to {address}")).mail
     }
@@ -401,6 +426,15 @@ impl App {
             .batch_execute(sql)
             .await
             .expect("it is there");
+    }
+}
+
+/// A mailbox that is not at hand.
+struct Slow(Mailbox);
+
+impl Mailer for Slow {
+    fn deliver<'a>(&'a self, mail: &'a Mail) -> BoxFuture<'a, Result<(), MailError>> {
+        self.0.deliver(mail)
     }
 }
 

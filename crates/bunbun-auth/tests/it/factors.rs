@@ -138,7 +138,7 @@ async fn level_one_may_not_what_needs_level_two() {
         .await
         .ok();
     // `low` is raised; the first raised session stays.
-    let both = verify(&app, &low, &factor, START).await.ok();
+    let both = verify(&app, &low, &factor, START + 30).await.ok();
     app.delete(&path).by(&both).send().await.ok();
     app.get("/user").by(&raised).send().await.ok();
     let next = app.refresh(&both["refresh_token"]).await.ok();
@@ -186,6 +186,35 @@ async fn challenges_and_codes_are_good_once_and_for_a_time() {
         .ok();
     let again = answer(&app, &raised, &factor, &id, &code(secret, START + 301)).await;
     again.refused(422, "mfa_ip_address_mismatch");
+}
+
+#[tokio::test]
+async fn a_code_counts_once_in_whichever_session() {
+    let Some(app) = App::start(&[]).await else {
+        return;
+    };
+    let email = address();
+    let session = app.sign_up(&email).await;
+    let factor = enroll(&app, &session, "phone").await;
+    verify(&app, &session, &factor, START).await.ok();
+    let other = app.sign_in(&email, PASSWORD).await.ok();
+    // The same once more, and one that is older.
+    for at in [START, START - 30] {
+        verify(&app, &other, &factor, at)
+            .await
+            .refused(422, "mfa_verification_failed");
+    }
+    app.clock.advance(30);
+    // Two at the same moment: one of them.
+    let (one, two) = tokio::join!(
+        verify(&app, &other, &factor, START + 30),
+        verify(&app, &other, &factor, START + 30)
+    );
+    let statuses = [one.status, two.status];
+    assert!(
+        statuses == [200, 422] || statuses == [422, 200],
+        "{statuses:?}"
+    );
 }
 
 #[tokio::test]

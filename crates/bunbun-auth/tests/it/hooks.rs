@@ -234,3 +234,47 @@ async fn an_endpoint_that_fails_lets_nobody_in() {
         assert_eq!(app.sql("select count(*) from auth.users").await, "0");
     }
 }
+
+#[tokio::test]
+async fn a_slow_hook_leaves_connections_for_everybody_else() {
+    let settings = [
+        (
+            "HOOK_CUSTOM_ACCESS_TOKEN_URI",
+            "pg-functions://postgres/public/claims",
+        ),
+        (
+            "HOOK_BEFORE_USER_CREATED_URI",
+            "pg-functions://postgres/public/vet",
+        ),
+        ("ENABLE_ANONYMOUS_USERS", "true"),
+    ];
+    let Some(app) = App::start(&settings).await else {
+        return;
+    };
+    app.execute(
+        "create function public.claims(event jsonb) returns jsonb language sql as $$ select event $$;
+         create function public.vet(event jsonb) returns jsonb language sql as $$ select '{}'::jsonb $$;",
+    )
+    .await;
+    let session = app.sign_up(&address()).await;
+    app.execute(
+        "create or replace function public.vet(event jsonb) returns jsonb language plpgsql as
+           $$ begin perform pg_sleep(1); return '{}'; end $$;",
+    )
+    .await;
+    // More sign-ups than there are connections, and none of them is done.
+    let body = json!({});
+    let many = futures_util::future::join_all((0..7).map(|_| app.post("/signup", &body).send()));
+    let others = async {
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        let begin = std::time::Instant::now();
+        app.get("/user").by(&session).send().await.ok();
+        app.refresh(&session["refresh_token"]).await.ok();
+        begin.elapsed()
+    };
+    let (signed_up, took) = tokio::join!(many, others);
+    assert!(took.as_millis() < 600, "{took:?}");
+    for answer in signed_up {
+        answer.ok();
+    }
+}

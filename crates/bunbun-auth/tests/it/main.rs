@@ -4,6 +4,7 @@
 mod admin;
 mod app;
 mod authorize;
+mod bans;
 mod errors;
 mod factors;
 mod hooks;
@@ -21,6 +22,7 @@ mod settings;
 mod signup;
 mod smtp;
 mod storm;
+mod strangers;
 mod token;
 mod user;
 mod verify;

@@ -78,6 +78,8 @@ pub(crate) struct Says {
     pub(crate) github: (Value, Value),
     /// The forms that came to the token endpoint.
     pub(crate) exchanged: Vec<HashMap<String, String>>,
+    /// It takes requests and answers none.
+    pub(crate) hangs: bool,
     /// How often the keys were fetched.
     pub(crate) fetches: usize,
     /// The nonce that the browser brought.
@@ -109,13 +111,19 @@ impl Provider {
             id_token: None,
             github: (json!({}), json!([])),
             exchanged: Vec::new(),
+            hangs: false,
             fetches: 0,
             nonce: String::new(),
             now,
         }));
         let (shared, name) = (Arc::clone(&says), issuer.clone());
         let serving = bunbun_core::task::spawn("a provider", async move {
+            let mut held = Vec::new();
             while let Ok((stream, _)) = listener.accept().await {
+                if shared.lock().hangs {
+                    held.push(stream);
+                    continue;
+                }
                 let _ = serve(stream, &shared, &name).await;
             }
         });
@@ -146,6 +154,11 @@ impl Provider {
     pub(crate) fn id_token(&self, claims: &Value) -> String {
         let says = self.says.lock();
         says.key.sign(&complete(claims, &self.issuer, says.now))
+    }
+
+    /// From now on it answers nothing.
+    pub(crate) fn hang(&self) {
+        self.says.lock().hangs = true;
     }
 
     pub(crate) fn publish(&self, key: &Key) {

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::{
-    app::{App, PASSWORD, address},
+    app::{App, PASSWORD, PATIENCE, address},
     token::pkce::{VERIFIER, challenge, exchange},
 };
 
@@ -89,4 +89,40 @@ async fn a_challenge_leads_to_a_code() {
         .await
         .location();
     exchange(&app, &location.query["code"], VERIFIER).await.ok();
+}
+
+#[tokio::test]
+async fn a_known_address_takes_no_longer() {
+    let Some(app) = App::with_slow_mails(&[]).await else {
+        return;
+    };
+    let (known, pending) = (address(), address());
+    let body = json!({ "email": known, "email_confirm": true });
+    app.post("/admin/users", &body).by_admin().send().await.ok();
+    let body = json!({ "email": pending });
+    app.post("/admin/users", &body).by_admin().send().await.ok();
+    // While nobody can write, the answer is there all the same: it waits for no writing.
+    let mut blocker = app.database.superuser().await;
+    let lock = blocker.transaction().await.unwrap();
+    lock.batch_execute("lock table auth.audit_log_entries in exclusive mode")
+        .await
+        .unwrap();
+    let ask = async {
+        for (path, email) in [("/recover", &known), ("/resend", &pending)] {
+            let body = json!({ "email": email, "type": "signup" });
+            app.post(path, &body).send().await.ok();
+        }
+    };
+    let in_time = tokio::time::timeout(std::time::Duration::from_secs(5), ask).await;
+    lock.commit().await.unwrap();
+    in_time.expect("nobody waited");
+    // And the mails come.
+    let arrive = async {
+        while app.mailbox.latest_to(&known).is_none() || app.mailbox.latest_to(&pending).is_none() {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, arrive)
+        .await
+        .expect("in time");
 }

@@ -258,3 +258,53 @@ async fn a_change_to_an_address_that_was_taken_meanwhile_is_refused() {
         "1"
     );
 }
+
+#[tokio::test]
+async fn looking_at_a_link_does_not_use_it_up() {
+    let Some(app) = App::start(&[]).await else {
+        return;
+    };
+    let email = address();
+    let session = app.sign_up(&email).await;
+    app.post("/otp", &json!({ "email": email }))
+        .send()
+        .await
+        .ok();
+    let mails = app.mailbox.mails().len();
+    let path = App::path_of(&app.mail(&email).link);
+    for path in [
+        path.as_str(),
+        "/reauthenticate",
+        "/authorize?provider=acme",
+        "/callback?code=x",
+        "/user/identities/authorize?provider=acme",
+    ] {
+        let answer = app.call(http::Method::HEAD, path).by(&session).send().await;
+        assert_eq!(answer.status, 405, "{path}");
+        assert!(!answer.headers.contains_key("location"), "{path}");
+    }
+    assert_eq!(app.mailbox.mails().len(), mails);
+    let location = app.get(path).send().await.location();
+    assert!(location.fragment.contains_key("access_token"));
+}
+
+#[tokio::test]
+async fn only_the_new_address_makes_it_the_users() {
+    // With autoconfirmation one mail is enough; it must be the one that proves something.
+    let Some(app) = App::start(&[]).await else {
+        return;
+    };
+    let (old, new) = (address(), address());
+    let session = app.sign_up(&old).await;
+    let body = json!({ "email": new });
+    app.put("/user", &body).by(&session).send().await.ok();
+    let (to_old, to_new) = (app.mail(&old), app.mail(&new));
+    let half = app.get(App::path_of(&to_old.link)).send().await.location();
+    assert!(half.fragment.contains_key("message"), "{half:?}");
+    let user = app.get("/user").by(&session).send().await.ok();
+    assert_eq!(user["email"], old.as_str());
+    let done = app.get(App::path_of(&to_new.link)).send().await.location();
+    assert!(done.fragment.contains_key("access_token"), "{done:?}");
+    let user = app.get("/user").by(&session).send().await.ok();
+    assert_eq!(user["email"], new.as_str());
+}

@@ -53,6 +53,14 @@ fn user_tokens_and_application_keys_are_accepted() {
     );
     let key = application_key(SECRET, Claims::SERVICE_ROLE, NOW);
     assert!(verifier.verify(&key).expect("valid").is_service_role());
+    // The other role of operators, as its tokens are made for the original.
+    let key = application_key(SECRET, Claims::SUPABASE_ADMIN, NOW);
+    assert_eq!(
+        verifier.verify(&key).expect("valid").role,
+        Claims::SUPABASE_ADMIN
+    );
+    let key = application_key(SECRET, "authenticated", NOW);
+    assert!(verifier.verify(&key).is_err());
 }
 
 #[test]

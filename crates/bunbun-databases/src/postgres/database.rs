@@ -33,6 +33,19 @@ use crate::{
     },
 };
 
+/// Longest wait for statements of ours. The server ends them in time (`catalog::BEGIN`); this is for
+/// a server that is gone without a word.
+pub(super) const OWN_LIMIT: Duration = Duration::from_secs(40);
+
+/// Work of ours on the database, for as long as it may take.
+pub(super) async fn in_time<T>(
+    work: impl Future<Output = Result<T, PostgresError>>,
+) -> Result<T, PostgresError> {
+    tokio::time::timeout(OWN_LIMIT, work)
+        .await
+        .unwrap_or(Err(PostgresError::StatementTimeout))
+}
+
 /// One PostgreSQL database of a project.
 pub struct Postgres {
     pool: Pool,
@@ -113,7 +126,7 @@ impl Postgres {
     /// # Errors
     /// `SCHEMA_NOT_FOUND`, `INVALID_REQUEST` for a cursor of another list.
     pub async fn list(&self, list: &List, page: &Page) -> Result<Items, Error> {
-        Ok(catalog::list(&self.pool, list, page).await?)
+        Ok(in_time(catalog::list(&self.pool, list, page)).await?)
     }
 
     /// A page of a table's rows.
@@ -194,7 +207,7 @@ impl Postgres {
     /// # Errors
     /// As [`Self::list`].
     pub async fn activity(&self, page: &Page) -> Result<Items, Error> {
-        Ok(activity::list(&self.pool, page).await?)
+        Ok(in_time(activity::list(&self.pool, page)).await?)
     }
 
     /// Ends what a session does.
@@ -202,7 +215,7 @@ impl Postgres {
     /// # Errors
     /// `PROCESS_NOT_FOUND`, `QUERY_INVALID` where the role may not.
     pub async fn end(&self, process: i32, end: End) -> Result<bool, Error> {
-        Ok(activity::end(&self.pool, process, end).await?)
+        Ok(in_time(activity::end(&self.pool, process, end)).await?)
     }
 
     /// Sizes and counters.
@@ -210,7 +223,7 @@ impl Postgres {
     /// # Errors
     /// What keeps us from the database.
     pub async fn stats(&self) -> Result<Stats, Error> {
-        Ok(stats::read(&self.pool).await?)
+        Ok(in_time(stats::read(&self.pool)).await?)
     }
 
     /// Applies a migration.
@@ -226,6 +239,12 @@ impl Postgres {
         outcome
     }
 }
+
+/// Version, whether it is a replica, and whether this session is encrypted.
+const INFO: &str = "\
+    select pg_catalog.current_setting('server_version'), pg_catalog.pg_is_in_recovery(), \
+           coalesce((select s.ssl from pg_catalog.pg_stat_ssl s \
+                     where s.pid = pg_catalog.pg_backend_pid()), false)";
 
 impl Database for Postgres {
     const TYPE: DatabaseType = DatabaseType::Postgres;
@@ -257,17 +276,12 @@ impl Database for Postgres {
     }
 
     async fn info(&self) -> Result<ServerInfo, Error> {
-        let client = self.pool.get().await?;
-        let row = client
-            .query_typed(
-                "select pg_catalog.current_setting('server_version'), \
-                        pg_catalog.pg_is_in_recovery(), \
-                        coalesce((select s.ssl from pg_catalog.pg_stat_ssl s \
-                                  where s.pid = pg_catalog.pg_backend_pid()), false)",
-                &[],
-            )
-            .await
-            .map_err(PostgresError::from_own_statement)?;
+        let row = in_time(async {
+            let client = self.pool.get().await?;
+            let row = client.query_typed(INFO, &[]).await;
+            row.map_err(PostgresError::from_own_statement)
+        })
+        .await?;
         let row = row
             .first()
             .ok_or_else(|| Error::internal("a statement without rows"))?;

@@ -106,12 +106,13 @@ impl Manager for Dialer {
     type Error = Error;
 
     async fn create(&self) -> Result<ClientWrapper, Error> {
-        let target = self.0.target().await?;
-        let (client, connection) = target
-            .config
-            .connect(target.connector())
-            .await
-            .map_err(Error::unavailable)?;
+        // On the heap: what it takes to connect is large, and part of every caller's future.
+        let (client, connection) = Box::pin(async {
+            let target = self.0.target().await?;
+            let opened = target.config.connect(target.connector()).await;
+            opened.map_err(Error::unavailable)
+        })
+        .await?;
         let task = bunbun_core::task::spawn("pooled postgres connection", async move {
             if let Err(error) = connection.await {
                 let cause = bunbun_core::error::chain(&error);

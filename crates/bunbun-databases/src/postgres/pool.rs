@@ -211,8 +211,12 @@ impl Pool {
             self.0.clients.retain(|_, _| !std::mem::take(&mut is_first));
         }
         let opened = Opened::new(self);
-        let target = self.0.origin.target().await?;
-        let mut connection = Connection::open(&target, self.0.config.statement_timeout).await?;
+        // On the heap: what it takes to connect is large, and most callers do not.
+        let mut connection = Box::pin(async {
+            let target = self.0.origin.target().await?;
+            Connection::open(&target, self.0.config.statement_timeout).await
+        })
+        .await?;
         connection.counted = Some(opened);
         let connection = Box::new(connection);
         Ok(Lease::new(connection, self.clone(), permit, false))

@@ -58,7 +58,8 @@ async fn sessions_are_seen_cancelled_and_ended() {
     ] {
         let busy = database.pool_of(1);
         let sql = format!("select {text}");
-        let sleeping = tokio::spawn(async move { run(&busy, &Request::new(sql)).await });
+        let sleeping =
+            bunbun_core::task::spawn("test", async move { run(&busy, &Request::new(sql)).await });
         let pid = process(&pool, text).await;
         assert!(end(&pool, pid, how).await.expect("it is told"));
         sleeping
@@ -76,7 +77,9 @@ async fn processes_of_other_databases_are_out_of_reach() {
     let (pool, others) = (database.pool(), other.pool_of(1));
     let sleeping = {
         let others = others.clone();
-        tokio::spawn(async move { run(&others, &Request::new("select pg_sleep(0.5)")).await })
+        bunbun_core::task::spawn("test", async move {
+            run(&others, &Request::new("select pg_sleep(0.5)")).await
+        })
     };
     let pid = process(&other.pool(), "pg_sleep(0.5)").await;
     for how in [End::Statement, End::Session] {

@@ -85,7 +85,7 @@ async fn item(pool: &Pool, of: &List, name: &str) -> Value {
 }
 
 #[tokio::test]
-async fn everything_is_listed_as_it_was_made() {
+async fn tables_views_and_columns_are_listed_as_they_were_made() {
     let Some((_database, pool)) = filled().await else {
         return;
     };
@@ -157,7 +157,17 @@ async fn everything_is_listed_as_it_was_made() {
             .is_some_and(|text| text.contains("SELECT"))),
         "{views:?}"
     );
+}
 
+#[tokio::test]
+async fn functions_indexes_policies_and_triggers_are_listed_as_they_were_made() {
+    let Some((_database, pool)) = filled().await else {
+        return;
+    };
+    let with = Page {
+        definitions: true,
+        ..in_schema("public")
+    };
     let functions = items(&pool, &FUNCTIONS, &with).await;
     let twice: Vec<_> = functions
         .iter()
@@ -200,7 +210,13 @@ async fn everything_is_listed_as_it_was_made() {
         (&json!("BEFORE"), &json!("ROW"))
     );
     assert_eq!(trigger["events"], json!(["INSERT", "UPDATE"]));
+}
 
+#[tokio::test]
+async fn types_roles_and_extensions_are_listed_as_they_were_made() {
+    let Some((_database, pool)) = filled().await else {
+        return;
+    };
     let types = items(&pool, &TYPES, &in_schema("public")).await;
     let names: Vec<_> = types
         .iter()

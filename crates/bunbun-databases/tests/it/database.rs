@@ -8,7 +8,7 @@ use std::{
     os::unix::fs::PermissionsExt,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -28,6 +28,13 @@ use bunbun_databases::{
 };
 use bunbun_test::TestDb;
 use secrecy::{ExposeSecret, SecretString};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+};
 
 fn settings(url: &str) -> Settings {
     Settings::from_url(&SecretString::from(url)).expect("the URL is good")
@@ -115,9 +122,7 @@ async fn sessions(database: &TestDb) -> i64 {
 
 #[tokio::test]
 async fn hosts_that_are_not_allowed_are_refused_before_a_byte_is_sent() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-        .await
-        .expect("a port");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("an address").port();
     let none = Egress::new(&[]);
     for host in [
@@ -272,7 +277,9 @@ async fn a_server_that_is_stopped_in_mid_use_comes_back_by_itself() {
     let busy: Vec<_> = (0..2)
         .map(|_| {
             let postgres = Arc::clone(&postgres);
-            tokio::spawn(async move { ask(&postgres, "select pg_sleep(30)").await })
+            bunbun_core::task::spawn("test", async move {
+                ask(&postgres, "select pg_sleep(30)").await
+            })
         })
         .collect();
     while postgres.status().in_use < 2 {
@@ -440,4 +447,119 @@ async fn a_certificate_is_checked_against_the_name_not_the_address() {
         assert_eq!(encrypted, expected, "{host} {tls:?}");
     }
     server.stop().await;
+}
+
+/// A way to the server that can be blocked: what is sent then arrives nowhere, and nobody is told.
+struct Road {
+    port: u16,
+    blocked: Arc<AtomicBool>,
+}
+
+impl Road {
+    async fn to(server: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let blocked = Arc::new(AtomicBool::new(false));
+        let is_blocked = Arc::clone(&blocked);
+        bunbun_core::task::spawn("road", async move {
+            while let Ok((near, _)) = listener.accept().await {
+                let far = TcpStream::connect(("127.0.0.1", server))
+                    .await
+                    .expect("it listens");
+                let ((near_read, near_write), (far_read, far_write)) =
+                    (near.into_split(), far.into_split());
+                for (from, to) in [(near_read, far_write), (far_read, near_write)] {
+                    let is_blocked = Arc::clone(&is_blocked);
+                    bunbun_core::task::spawn("lane", lane(from, to, is_blocked));
+                }
+            }
+        });
+        Self { port, blocked }
+    }
+}
+
+async fn lane(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, is_blocked: Arc<AtomicBool>) {
+    let mut buffer = [0; 4096];
+    while let Ok(read @ 1..) = from.read(&mut buffer).await {
+        while is_blocked.load(Ordering::Relaxed) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        if to.write_all(&buffer[..read]).await.is_err() {
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_falls_silent_costs_a_bounded_time() {
+    let Some(database) = TestDb::create().await else {
+        return;
+    };
+    let mut settings = settings(database.url());
+    let road = Road::to(settings.hosts[0].port).await;
+    settings.hosts[0].port = road.port;
+    let limits = Limits {
+        max_connections: 1,
+        connect_timeout: Duration::from_secs(4),
+        operation_timeout: Duration::from_millis(300),
+        ..Limits::default()
+    };
+    let postgres = Postgres::connect(&settings, &loopback(), &limits)
+        .await
+        .expect("it connects");
+    ask(&postgres, "select 1").await.expect("it runs");
+    road.blocked.store(true, Ordering::Relaxed);
+    // In the middle of a statement, and at the first word of a new connection.
+    let mut request = Request::new("select 1");
+    request.timeout = Duration::from_millis(300);
+    let error = postgres.run("silent", &request).await.expect_err("no word");
+    assert_eq!(error.code(), Code::Timeout);
+    let error = Postgres::connect(&settings, &loopback(), &limits)
+        .await
+        .expect_err("no word");
+    assert_eq!(error.code(), Code::ConnectionFailed);
+    road.blocked.store(false, Ordering::Relaxed);
+    ask(&postgres, "select 1")
+        .await
+        .expect("the one connection is there again");
+}
+
+#[tokio::test]
+async fn slow_statements_are_told_where_the_extension_is_loaded() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    let sql = "alter system set shared_preload_libraries = 'pg_stat_statements'";
+    let postgres = connect(&server.url(), &Limits::default())
+        .await
+        .expect("it connects");
+    ask(&postgres, sql).await.expect("it may");
+    let directory = server.stop().await;
+    let Ok(cluster) = Cluster::start(Server::config(&directory)).await else {
+        return bunbun_test::skip("no extension pg_stat_statements");
+    };
+    ask(&postgres, "create extension pg_stat_statements")
+        .await
+        .expect("it may");
+    ask(&postgres, "select pg_sleep(0.2), 'a secret'")
+        .await
+        .expect("it runs");
+    let stats = serde_json::to_value(postgres.stats().await.expect("they are told")).expect("JSON");
+    let statements = stats["statements"].as_array().expect("a list");
+    let slow = statements.iter().find(|one| {
+        one["query"]
+            .as_str()
+            .is_some_and(|query| query.contains("pg_sleep"))
+    });
+    let slow = slow.expect("the slow one");
+    assert!(slow["total_ms"].as_f64() > Some(150.0), "{slow}");
+    assert!(
+        !slow["query"].to_string().contains("a secret"),
+        "constants are replaced"
+    );
+    assert!(stats["statements_missing"].is_null());
+    cluster
+        .stop(Duration::from_secs(20))
+        .await
+        .expect("it stops");
 }

@@ -1,4 +1,4 @@
-//! Integration tests on a real PostgreSQL; each test has a database of its own.
+//! Integration tests on real servers; each test has a database or a Redis of its own.
 
 mod activity;
 mod catalog;
@@ -10,6 +10,7 @@ mod migrate;
 mod mongodb;
 mod pool;
 mod query;
+mod redis;
 mod registry;
 mod rows;
 mod running;

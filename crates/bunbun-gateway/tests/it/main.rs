@@ -5,6 +5,7 @@ mod body_limits;
 mod cache;
 mod cors;
 mod dialects;
+mod embedded_upgrades;
 mod heads;
 mod http2;
 mod import_kong;

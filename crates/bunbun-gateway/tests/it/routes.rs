@@ -394,6 +394,13 @@ fn the_dashboard_needs_its_password_and_never_sees_it() {
         400,
         "two credentials are ambiguous"
     );
+    // Whoever guesses on has to pause, also with the right one then.
+    for _ in 0..5 {
+        gateway.get("/", &[("authorization", &basic(BASIC.0, "guess"))]);
+    }
+    let paused = gateway.get("/", &[("authorization", &right)]);
+    assert_eq!(paused.status, 429);
+    assert_eq!(paused.header("retry-after"), Some("60"));
     assert_eq!(origin.take().len(), 0);
 
     let built_in = Gateway::builder().start();

@@ -336,3 +336,39 @@ async fn a_commit_after_a_failed_statement_is_an_error() {
         .expect("an answer");
     assert_eq!(row.get::<_, i64>(0), 1);
 }
+
+#[tokio::test]
+async fn a_savepoint_can_be_anothers_until_it_is_rolled_back() {
+    let Some((_database, pool)) = prepared().await else {
+        return;
+    };
+    let mut client = pool.get().await.expect("a connection");
+    let service = scope("service_role", r#"{"role":"service_role"}"#);
+    let mut transaction = scope::begin(&mut client, &service).await.expect("begun");
+    let before = state(&transaction).await;
+    let claims = claims_of(ALICE);
+    let alice = scope("authenticated", &claims);
+    let savepoint = transaction.savepoint().await.expect("a savepoint");
+    scope::assume(&savepoint, &alice).await.expect("assumed");
+    let within = state(&savepoint).await;
+    assert!(
+        within.starts_with("authenticated|") && within.contains(ALICE),
+        "{within}"
+    );
+    savepoint.rollback().await.expect("rolled back");
+    assert_eq!(state(&transaction).await, before);
+    // Dropped, after a failure.
+    let savepoint = transaction.savepoint().await.expect("a savepoint");
+    scope::assume(&savepoint, &alice).await.expect("assumed");
+    let refused = savepoint.batch_execute("select * from pg_authid").await;
+    assert!(refused.is_err());
+    drop(savepoint);
+    assert_eq!(state(&transaction).await, before);
+    for role in ["postgres", "none", "a\0b"] {
+        let savepoint = transaction.savepoint().await.expect("a savepoint");
+        let refused = scope::assume(&savepoint, &scope(role, "{}")).await;
+        assert!(matches!(refused, Err(Error::RoleNotAllowed(_))), "{role}");
+        drop(savepoint);
+        assert_eq!(state(&transaction).await, before);
+    }
+}

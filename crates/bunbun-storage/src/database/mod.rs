@@ -9,7 +9,7 @@ pub(crate) mod uploads;
 use std::time::Duration;
 
 use bunbun_postgres::{
-    Client, Pool, Transaction,
+    Client, Pool, Savepoint, Transaction,
     migrate::{Migration, Report, Service},
     scope::{self, Scope},
 };
@@ -77,23 +77,24 @@ impl Database {
         client: &'c mut Client,
         who: &Identity,
     ) -> Result<Transaction<'c>> {
+        Ok(scope::begin(client, &scope(who, &self.settings(who))).await?)
+    }
+
+    /// Makes the rest of a savepoint a caller's.
+    pub(crate) async fn assume(&self, savepoint: &Savepoint<'_>, who: &Identity) -> Result<()> {
+        Ok(scope::assume(savepoint, &scope(who, &self.settings(who))).await?)
+    }
+
+    fn settings<'s>(&'s self, who: &'s Identity) -> [(&'static str, &'s str); 6] {
         let facts = &self.facts;
-        let settings = [
+        [
             ("request.jwt", who.token()),
             ("request.headers", &facts.headers),
             ("request.method", &facts.method),
             ("request.path", &facts.path),
             ("storage.operation", facts.operation),
             ("storage.allow_delete_query", "true"),
-        ];
-        let scope = Scope {
-            role: &who.role,
-            claims: &who.claims,
-            subject: who.subject.as_deref(),
-            settings: &settings,
-            statement_timeout: STATEMENT_TIMEOUT,
-        };
-        Ok(scope::begin(client, &scope).await?)
+        ]
     }
 
     /// A transaction of the service itself.
@@ -102,6 +103,16 @@ impl Database {
         client: &'c mut Client,
     ) -> Result<Transaction<'c>> {
         self.begin(client, &Identity::service()).await
+    }
+}
+
+fn scope<'s>(who: &'s Identity, settings: &'s [(&'s str, &'s str)]) -> Scope<'s> {
+    Scope {
+        role: &who.role,
+        claims: &who.claims,
+        subject: who.subject.as_deref(),
+        settings,
+        statement_timeout: STATEMENT_TIMEOUT,
     }
 }
 

@@ -1,6 +1,7 @@
 //! `storage.objects`.
 
-use bunbun_postgres::{Session, tokio_postgres::Row};
+use bunbun_postgres::{Session, tokio_postgres::Row, types::ToSql};
+use futures_util::future;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
@@ -174,7 +175,30 @@ fn owner_uuid(owner: Option<&str>) -> Option<&str> {
     owner.filter(|owner| uuid::Uuid::try_parse(owner).is_ok())
 }
 
-/// Inserts a row, as the caller.
+/// Inserts a row without looking at it, as the caller: a policy for `insert` alone allows that.
+pub(crate) async fn insert_unseen(session: &Session, row: &NewObject<'_>) -> Result<()> {
+    let sql = "insert into storage.objects (bucket_id, name, owner, owner_id, version, metadata, user_metadata)
+               values ($1, $2, $3::text::uuid, $4, $5, $6, $7)";
+    let inserted = session
+        .execute_cached(
+            sql,
+            &[
+                &row.bucket,
+                &row.name,
+                &owner_uuid(row.owner),
+                &row.owner,
+                &row.version,
+                &row.metadata,
+                &row.user_metadata,
+            ],
+        )
+        .await;
+    inserted
+        .map(drop)
+        .map_err(|error| as_key_error(error.into()))
+}
+
+/// Inserts a row.
 pub(crate) async fn insert(session: &Session, row: &NewObject<'_>) -> Result<Object> {
     let columns = columns("objects");
     let sql = format!(
@@ -234,22 +258,22 @@ pub(crate) async fn upsert(session: &Session, row: &NewObject<'_>) -> Result<Obj
 
 /// Takes turns with everyone else who writes this name, until the transaction's end.
 pub(crate) async fn lock(session: &Session, bucket: &str, name: &str) -> Result<Option<Object>> {
-    session
-        .execute_cached(
-            "select pg_advisory_xact_lock(hashtextextended($1 || '/' || $2, 7238))",
-            &[&bucket, &name],
-        )
-        .await?;
+    const TURN: &str = "select pg_advisory_xact_lock(hashtextextended($1 || '/' || $2, 7238))";
     let columns = columns("objects");
     let sql = format!(
         "select {columns} from storage.objects where bucket_id = $1 and name = $2 for update"
     );
-    session
-        .query_opt_cached(&sql, &[&bucket, &name])
-        .await?
-        .as_ref()
-        .map(read)
-        .transpose()
+    // Once per connection; then both are sent before the first is answered, and the second sees
+    // what was committed while the first waited.
+    session.prepare_cached(TURN).await?;
+    let parameters: [&(dyn ToSql + Sync); 2] = [&bucket, &name];
+    let (turn, found) = future::join(
+        session.execute_cached(TURN, &parameters),
+        session.query_opt_cached(&sql, &parameters),
+    )
+    .await;
+    turn?;
+    found?.as_ref().map(read).transpose()
 }
 
 /// Replaces a locked row's content.
@@ -314,7 +338,7 @@ pub(crate) async fn rename(
     read(&renamed.ok_or_else(StorageError::no_such_key)?)
 }
 
-/// Deletes those of some names that the caller may delete.
+/// Deletes those of some names that the caller may see and delete.
 pub(crate) async fn delete(
     session: &Session,
     bucket: &str,
@@ -328,11 +352,28 @@ pub(crate) async fn delete(
     rows.iter().map(read).collect()
 }
 
-/// Some names of a bucket that the caller may see.
-pub(crate) async fn some_names(session: &Session, bucket: &str, limit: i64) -> Result<Vec<String>> {
-    let sql = "select name from storage.objects where bucket_id = $1 limit $2";
+/// The ids of some objects of a bucket that the caller may see, always the same ones first: who
+/// deletes them takes turns with others who do.
+pub(crate) async fn some_ids(session: &Session, bucket: &str, limit: i64) -> Result<Vec<String>> {
+    let sql = "select id::text from storage.objects where bucket_id = $1 order by name limit $2";
     let rows = session.query_cached(sql, &[&bucket, &limit]).await?;
     rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+}
+
+/// Deletes those of some ids that the caller may delete.
+pub(crate) async fn delete_ids(session: &Session, ids: &[String]) -> Result<Vec<Object>> {
+    let columns = columns("objects");
+    let sql = format!(
+        "delete from storage.objects where id = any($1::text[]::uuid[]) returning {columns}"
+    );
+    let rows = session.query_cached(&sql, &[&ids]).await?;
+    rows.iter().map(read).collect()
+}
+
+/// Whether the caller sees any of some ids.
+pub(crate) async fn sees_any(session: &Session, ids: &[String]) -> Result<bool> {
+    let sql = "select exists (select from storage.objects where id = any($1::text[]::uuid[]))";
+    Ok(session.query_one_cached(sql, &[&ids]).await?.try_get(0)?)
 }
 
 /// Which of some contents no row has: their places in the arrays.

@@ -126,11 +126,21 @@ pub(crate) async fn lock(session: &Session, id: &str) -> Result<Upload> {
     read(&row.ok_or_else(StorageError::no_such_upload)?)
 }
 
-/// Adds or replaces a part of a locked upload; the versions of what it replaces.
+/// How many bytes an upload has without one of its parts.
+pub(crate) async fn size_without(session: &Session, id: &str, number: i32) -> Result<u64> {
+    let sql = "select coalesce(sum(size), 0)::bigint from storage.s3_multipart_uploads_parts
+               where upload_id = $1 and part_number <> $2";
+    let row = session.query_one_cached(sql, &[&id, &number]).await?;
+    Ok(u64::try_from(row.try_get::<_, i64>(0)?).unwrap_or(0))
+}
+
+/// Adds or replaces a part of a locked upload, which then has at most so many bytes; the versions
+/// of what it replaces.
 pub(crate) async fn put_part(
     session: &Session,
     upload: &Upload,
     part: &Part,
+    most: u64,
 ) -> Result<Vec<String>> {
     let replaced = session
         .query_cached(
@@ -144,6 +154,9 @@ pub(crate) async fn put_part(
     for row in &replaced {
         versions.push(row.try_get(0)?);
         less += row.try_get::<_, i64>(1)?;
+    }
+    if u64::try_from(upload.size - less + part.size).is_ok_and(|size| size > most) {
+        return Err(StorageError::too_large());
     }
     session
         .execute_cached(

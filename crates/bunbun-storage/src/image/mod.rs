@@ -94,6 +94,7 @@ impl From<Failure> for StorageError {
         let message = match &failure {
             Failure::NoImage(_) => "The source is no image that can be rendered",
             Failure::TooManyPixels => "The source image has too many pixels",
+            Failure::TooLong => "A side of the source image is longer than 65535 pixels",
             Failure::Encoding(_) => return Self::internal(failure),
         };
         Self::new(Code::InvalidRequest, 422, message).because(failure)

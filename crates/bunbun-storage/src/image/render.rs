@@ -17,6 +17,12 @@ use super::{
 /// The quality where none is asked for.
 const QUALITY: u8 = 80;
 
+/// Longest side of a source, which is the longest of a JPEG. Filters need memory and time in
+/// proportion to it, however few pixels there are.
+const MAX_SOURCE_SIDE: u32 = 65_535;
+/// Longest side of a rendering, which is the longest of a WebP.
+const MAX_SIDE: f64 = 16_383.0;
+
 /// Why an image cannot be rendered.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
@@ -26,6 +32,9 @@ pub(crate) enum Failure {
     /// It is too large to be decoded.
     #[error("too many pixels")]
     TooManyPixels,
+    /// A side is too long.
+    #[error("a side is too long")]
+    TooLong,
     /// It could not be written.
     #[error("the image cannot be encoded: {0}")]
     Encoding(String),
@@ -62,6 +71,9 @@ fn decode(source: &[u8], max_pixels: u64) -> Result<DynamicImage, Failure> {
     if u64::from(width) * u64::from(height) > max_pixels {
         return Err(Failure::TooManyPixels);
     }
+    if width.max(height) > MAX_SOURCE_SIDE {
+        return Err(Failure::TooLong);
+    }
     let orientation = decoder.orientation();
     let mut image = DynamicImage::from_decoder(decoder).map_err(|error| match error {
         ImageError::Limits(_) => Failure::TooManyPixels,
@@ -87,7 +99,7 @@ struct Plan {
     part: (f64, f64, f64, f64),
 }
 
-/// Images are never enlarged, as the original's renderer does not.
+/// Images are never enlarged, and none becomes longer than every format can be, as the original's renderer does not.
 fn plan(source: (u32, u32), options: &Options) -> Plan {
     let (sw, sh) = (f64::from(source.0), f64::from(source.1));
     let whole = (0.0, 0.0, sw, sh);
@@ -115,6 +127,8 @@ fn plan(source: (u32, u32), options: &Options) -> Plan {
             ((w, h), ((sw - pw) / 2.0, (sh - ph) / 2.0, pw, ph))
         }
     };
+    let scale = (MAX_SIDE / target.0.max(target.1)).min(1.0);
+    let target = (target.0 * scale, target.1 * scale);
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -211,6 +225,9 @@ mod tests {
             ((40, 20), "width=100", (40, 20)),
             ((40, 20), "width=100&height=10", (40, 10)),
             ((1, 2000), "width=1&height=1&resize=contain", (1, 1)),
+            ((100, 20_000), "", (82, 16_383)),
+            ((20_000, 100), "height=100", (16_383, 82)),
+            ((1, 65_535), "width=100", (1, 16_383)),
         ] {
             assert_eq!(sizes(source, query), size, "{source:?} {query}");
         }
@@ -235,6 +252,8 @@ mod tests {
         assert!(bomb.len() < 100_000);
         let refused = render(&bomb, &options, Format::Png, 1_000_000);
         assert!(matches!(refused, Err(Failure::TooManyPixels)));
+        let long = render(&png(65_536, 1), &options, Format::Png, 1_000_000);
+        assert!(matches!(long, Err(Failure::TooLong)));
         // A header that promises 65 535 x 65 535 pixels.
         let mut header = png(1, 1);
         header[16..24].copy_from_slice(&[0, 0, 0xff, 0xff, 0, 0, 0xff, 0xff]);

@@ -229,12 +229,16 @@ pub(super) async fn empty_bucket(call: Call, BucketPath(id): BucketPath) -> Resu
             buckets::get(&transaction, &id).await?;
             found = true;
         }
-        let names = objects::some_names(&transaction, &id, EMPTY_BATCH).await?;
-        if names.is_empty() {
+        let ids = objects::some_ids(&transaction, &id, EMPTY_BATCH).await?;
+        if ids.is_empty() {
             return Ok(Answer(json!({ "message": "Successfully emptied" })));
         }
-        let deleted = objects::delete(&transaction, &id, &names).await?;
+        let deleted = objects::delete_ids(&transaction, &ids).await?;
         if deleted.is_empty() {
+            // Somebody else may have been quicker.
+            if !objects::sees_any(&transaction, &ids).await? {
+                continue;
+            }
             let message = "Objects of the bucket may be seen but not deleted: you may have SELECT but not DELETE permissions";
             return Err(StorageError::new(Code::InvalidRequest, 409, message));
         }

@@ -62,7 +62,8 @@ fn buckets() -> Router<StorageService> {
 }
 
 fn objects() -> Router<StorageService> {
-    use object::{copy, create, list, r#move, read, remove, sign, upload_sign};
+    use object::{copy, create, list, r#move, named, read, remove, sign, upload_sign};
+    let other = named::other_methods;
     Router::new()
         .route("/{bucket}", delete(remove::delete_objects))
         .route(
@@ -74,29 +75,48 @@ fn objects() -> Router<StorageService> {
         )
         .route(
             "/authenticated/{bucket}/{*name}",
-            get(read::get_authenticated_object),
+            get(read::get_authenticated_object).fallback(other),
         )
-        .route("/public/{bucket}/{*name}", get(read::get_public_object))
-        .route("/sign/{bucket}", post(sign::sign_objects))
+        .route(
+            "/public/{bucket}/{*name}",
+            get(read::get_public_object).fallback(other),
+        )
+        .route("/sign/{bucket}", post(sign::sign_objects).fallback(other))
         .route(
             "/sign/{bucket}/{*name}",
-            get(read::get_signed_object).post(sign::sign_object),
+            get(read::get_signed_object)
+                .post(sign::sign_object)
+                .fallback(other),
         )
         .route(
             "/upload/sign/{bucket}/{*name}",
-            post(upload_sign::sign_upload).put(upload_sign::upload_signed),
+            post(upload_sign::sign_upload)
+                .put(upload_sign::upload_signed)
+                .fallback(other),
         )
-        .route("/info/{bucket}/{*name}", get(read::get_info))
+        .route(
+            "/info/{bucket}/{*name}",
+            get(read::get_info).fallback(other),
+        )
         .route(
             "/info/authenticated/{bucket}/{*name}",
-            get(read::get_authenticated_info),
+            get(read::get_authenticated_info).fallback(other),
         )
-        .route("/info/public/{bucket}/{*name}", get(read::get_public_info))
-        .route("/info/sign/{bucket}/{*name}", get(read::get_signed_info))
-        .route("/list/{bucket}", post(list::list_objects))
-        .route("/list-v2/{bucket}", post(list::list_objects_v2))
-        .route("/move", post(r#move::move_object))
-        .route("/copy", post(copy::copy_object))
+        .route(
+            "/info/public/{bucket}/{*name}",
+            get(read::get_public_info).fallback(other),
+        )
+        .route(
+            "/info/sign/{bucket}/{*name}",
+            get(read::get_signed_info).fallback(other),
+        )
+        .route("/list/{bucket}", post(list::list_objects).fallback(other))
+        .route(
+            "/list-v2/{bucket}",
+            post(list::list_objects_v2).fallback(other),
+        )
+        .route("/move", post(r#move::move_object).fallback(other))
+        .route("/copy", post(copy::copy_object).fallback(other))
 }
 
 fn images() -> Router<StorageService> {

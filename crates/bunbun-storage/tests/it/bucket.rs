@@ -326,3 +326,39 @@ async fn rows_are_not_deleted_behind_the_services_back() {
         0
     );
 }
+
+#[tokio::test]
+async fn a_bucket_can_be_emptied_while_others_upload_and_empty_it() {
+    let Some(storage) = Storage::start().await else {
+        return;
+    };
+    storage.bucket("b").await;
+    for round in 0..4 {
+        for number in 0..20 {
+            storage.put(&format!("b/{round}/{number}"), "x").await;
+        }
+        let empty = || storage.post("/bucket/b/empty").service().send();
+        let (one, two, three, _) = tokio::join!(empty(), empty(), empty(), async {
+            for number in 0..10 {
+                storage.put(&format!("b/{round}/{number}"), "again").await;
+            }
+        });
+        for answer in [one, two, three] {
+            answer.ok();
+        }
+    }
+    // Who may see and not delete is told so.
+    storage.put("b/x", "x").await;
+    storage
+        .sql(
+            "create policy see on storage.objects for select to authenticated using (true);
+             create policy buckets on storage.buckets for select to authenticated using (true)",
+        )
+        .await;
+    storage
+        .post("/bucket/b/empty")
+        .token(&user(USER_A))
+        .send()
+        .await
+        .refused("409", "InvalidRequest");
+}

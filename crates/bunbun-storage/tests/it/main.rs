@@ -8,10 +8,13 @@
 
 mod broken;
 mod bucket;
+mod content;
 mod hostile;
+mod names;
 mod object;
 mod original;
 mod parallel;
+mod race;
 mod render;
 mod rls;
 mod s3;

@@ -264,3 +264,37 @@ async fn rendering_can_be_turned_off() {
         .await
         .refused("409", "FeatureNotEnabled");
 }
+
+#[tokio::test]
+async fn pictures_of_extreme_shape_cost_little_and_fail_nowhere() {
+    let Some(storage) = with_image(true).await else {
+        return;
+    };
+    let put = |name: &str, width: u32, height: u32| {
+        let call = storage.post(&format!("/object/b/{name}")).service();
+        call.bytes("image/png", png(width, height)).send()
+    };
+    put("wide.png", 1_000_000, 1).await.ok();
+    put("screen.png", 100, 20_000).await.ok();
+    let get = |query: &str| storage.get(&format!("/render/image/public/b/{query}"));
+    for query in ["wide.png?width=101", "wide.png"] {
+        get(query).send().await.refused("422", "InvalidRequest");
+    }
+    let webp = |query: &str| get(query).header("accept", "image/webp").send();
+    for query in [
+        "screen.png",
+        "screen.png?width=100",
+        "screen.png?quality=50",
+    ] {
+        let answer = webp(query).await.ok();
+        assert_eq!(answer.header("content-type"), "image/webp");
+        // The largest that the format has.
+        assert_eq!(size(&answer.body), (82, 16_383), "{query}");
+    }
+    let plain = get("screen.png?width=100").send().await.ok();
+    assert_eq!(size(&plain.body), (82, 16_383));
+    assert_eq!(
+        size(&get("screen.png?height=200").send().await.ok().body),
+        (1, 200)
+    );
+}

@@ -9,6 +9,7 @@ mod import;
 mod keys;
 mod openapi;
 mod readme;
+mod redis;
 mod reload;
 mod routes;
 mod running;

@@ -67,6 +67,42 @@ fn the_examples_of_connections_do_what_they_say() {
     );
 }
 
+#[test]
+fn the_examples_of_postgresql_do_what_they_say() {
+    run(
+        &blocks(DATABASES, "PostgreSQL"),
+        &[
+            "\"hello\":\"world 2\"",
+            "\"already_applied\":false",
+            "\"title\":\"Feed the cat\",\"done\":true",
+            "\"Node Type\": \"ModifyTable\"",
+        ],
+    );
+}
+
+#[test]
+fn the_examples_of_redis_do_what_they_say() {
+    let Some(server) = bunbun_test::TestRedis::start() else {
+        return;
+    };
+    let blocks: Vec<_> = blocks(DATABASES, "Redis")
+        .into_iter()
+        .map(|block| block.replace("redis://127.0.0.1:6379", &server.url()))
+        .collect();
+    let blocks: Vec<_> = blocks.iter().map(String::as_str).collect();
+    run(
+        &blocks,
+        &[
+            "{\"field\":\"age\",\"value\":\"30\"}",
+            "\"key\":\"user:1\"",
+            "event: progress",
+            "\"result\":\"Ann\"",
+            "\"deleted\":1",
+        ],
+    );
+    assert_eq!(server.command(&["DBSIZE"]), ":0");
+}
+
 /// Runs commands beside a `bunbun dev`; their output has what is expected.
 fn run(blocks: &[&str], expected: &[&str]) {
     if Binaries::find().is_err() {

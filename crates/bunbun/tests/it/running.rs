@@ -98,6 +98,18 @@ impl Running {
         assert!(sent.success());
     }
 
+    /// Memory that the process takes.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).expect("it runs");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .expect("a line");
+        let kilobytes = line.trim().trim_end_matches(" kB");
+        1024 * kilobytes.parse::<u64>().expect("a number")
+    }
+
     /// Stops it in order.
     pub(crate) fn stop(mut self) {
         self.signal("TERM");

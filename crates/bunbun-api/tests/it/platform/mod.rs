@@ -2,6 +2,8 @@
 
 pub(crate) mod connections;
 mod mongodb;
+mod postgres;
+mod redis;
 mod security;
 
 use std::{sync::Arc, time::Duration};

@@ -9,6 +9,7 @@ use crate::{
     accounts::{check_metadata, merge},
     email_address,
     error::{AuthError, Code, Result},
+    hooks::room::Calls,
     request::{Admin, Json, Origin, text},
     service::{self, AuthService, Inner},
     store::{
@@ -63,7 +64,7 @@ pub(super) async fn create_link(
     };
     let password_hash = password_hash.as_ref().map(crate::password::Hash::as_str);
     let database = service.database(origin.project()).await?;
-    let mut client = database.client().await?;
+    let mut client = database.hooked_client(&service.hooks, Calls::Users).await?;
     let transaction = client.transaction().await?;
     let known = users::find_by_email(&transaction, &email, origin.audience()).await?;
     let new_code = service.new_code(&email, false);

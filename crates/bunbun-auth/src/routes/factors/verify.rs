@@ -11,13 +11,14 @@ use uuid::Uuid;
 use super::{challenge::EXPIRY, owned};
 use crate::{
     error::{AuthError, Code, Result},
-    grant::Basis,
+    grant::{Basis, refuse_banned},
+    hooks::room::Calls,
     rate_limit::What,
     request::{Json, Origin, SignedIn, text},
     service::{self, AuthService, Inner},
     store::{
         audit::{Action, Actor},
-        challenges, factors, sessions,
+        challenges, factors, sessions, users,
     },
     token::refresh::{self, Chain},
     totp,
@@ -63,8 +64,15 @@ pub(super) async fn create_verification(
     service.limits.guess(&format!("factor {}", factor.id))?;
     let (user_id, now) = (signed_in.user.id, service.now());
     let database = service.database(origin.project()).await?;
-    let mut client = database.client().await?;
+    let mut client = database
+        .hooked_client(&service.hooks, Calls::Tokens)
+        .await?;
     let transaction = client.transaction().await?;
+    // Of two with the same code one comes first; and a ban may have come in between.
+    let user = users::lock(&transaction, user_id)
+        .await?
+        .ok_or_else(unknown)?;
+    refuse_banned(&user, now)?;
     let challenge = challenges::find(&transaction, challenge_id, factor.id).await?;
     let challenge = challenge.ok_or_else(unknown)?;
     if challenge.verified_at.is_some() || challenge.ip != origin.ip() {
@@ -81,14 +89,11 @@ pub(super) async fn create_verification(
         ));
     }
     let secret = factors::secret(&transaction, factor.id, user_id).await?;
-    if !secret.is_some_and(|secret| totp::verify(&secret, text(&body.code), now.unix_timestamp())) {
-        return Err(AuthError::unprocessable(
-            Code::MfaVerificationFailed,
-            "Invalid TOTP code entered",
-        ));
-    }
-    if !challenges::consume(&transaction, challenge_id, now).await? {
-        return Err(mismatch());
+    let step =
+        secret.and_then(|secret| totp::verify(&secret, text(&body.code), now.unix_timestamp()));
+    let step = step.ok_or_else(wrong_code)?;
+    if !challenges::consume(&transaction, challenge_id, factor.id, step, now).await? {
+        return Err(wrong_code());
     }
     factors::verify(&transaction, factor.id, user_id, now).await?;
     let actor = Actor::user(&signed_in.user);
@@ -130,6 +135,10 @@ async fn respond(
         method: "totp",
     };
     service.respond(session, origin, user, token, &basis).await
+}
+
+fn wrong_code() -> AuthError {
+    AuthError::unprocessable(Code::MfaVerificationFailed, "Invalid TOTP code entered")
 }
 
 fn mismatch() -> AuthError {

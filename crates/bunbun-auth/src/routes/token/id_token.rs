@@ -8,6 +8,7 @@ use crate::{
     error::{AuthError, Result},
     external::External,
     grant::TokenResponse,
+    hooks::room::Calls,
     request::{Origin, SignedIn, text},
     routes::identities::require_linking,
     service::Inner,
@@ -54,7 +55,7 @@ pub(super) async fn grant(
     }
     let room = service.room_for(1)?;
     let database = service.database(origin.project()).await?;
-    let mut client = database.client().await?;
+    let mut client = database.hooked_client(&service.hooks, Calls::Both).await?;
     let transaction = client.transaction().await?;
     if let Some(signed_in) = linking {
         let name = provider.name();

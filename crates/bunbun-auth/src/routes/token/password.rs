@@ -5,7 +5,8 @@ use serde_json::json;
 
 use crate::{
     error::{AuthError, Code, Result},
-    grant::{TokenResponse, provider_trait},
+    grant::{TokenResponse, banned, provider_trait},
+    hooks::room::Calls,
     password::Hash,
     request::{Origin, text},
     service::Inner,
@@ -73,7 +74,7 @@ pub(super) async fn grant(
         return Err(AuthError::invalid_credentials());
     };
     if user.is_banned(service.now()) {
-        return Err(AuthError::bad_request(Code::UserBanned, "User is banned"));
+        return Err(banned(true));
     }
     if !user.is_confirmed() {
         return Err(AuthError::bad_request(
@@ -82,7 +83,9 @@ pub(super) async fn grant(
         ));
     }
     let weak = service.password_rules.check(password).err();
-    let mut client = database.client().await?;
+    let mut client = database
+        .hooked_client(&service.hooks, Calls::Tokens)
+        .await?;
     let transaction = client.transaction().await?;
     let actor = Actor::user(&user);
     let traits = provider_trait("email");

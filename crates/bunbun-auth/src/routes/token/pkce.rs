@@ -7,7 +7,8 @@ use serde_json::json;
 
 use crate::{
     error::{AuthError, Code, Result},
-    grant::TokenResponse,
+    grant::{TokenResponse, refuse_banned},
+    hooks::room::Calls,
     request::{Origin, text},
     service::Inner,
     store::{
@@ -46,7 +47,9 @@ pub(super) async fn grant(
         )
     };
     let database = service.database(origin.project()).await?;
-    let mut client = database.client().await?;
+    let mut client = database
+        .hooked_client(&service.hooks, Calls::Tokens)
+        .await?;
     let transaction = client.transaction().await?;
     let flow = flow_states::find_by_code(&transaction, code).await?;
     let flow = flow.ok_or_else(unknown)?;
@@ -66,9 +69,7 @@ pub(super) async fn grant(
     let user = users::find(&transaction, user_id)
         .await?
         .ok_or_else(unknown)?;
-    if user.is_banned(service.now()) {
-        return Err(AuthError::forbidden(Code::UserBanned, "User is banned"));
-    }
+    refuse_banned(&user, service.now())?;
     let actor = Actor::user(&user);
     let traits = Some(json!({ "provider_type": flow.provider_type }));
     service

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use crate::{
     error::{AuthError, Code, Result},
     grant::{Basis, TokenResponse},
+    hooks::room::Calls,
     request::{Origin, text},
     service::{Database, Inner},
     store::sessions::{self, Outcome, Refresh, Refreshed},
@@ -56,7 +57,9 @@ pub(super) async fn grant(
     };
     // Requests with the same token wait here, not with a connection each.
     let lane = service.refresh_lane(&digest).await;
-    let mut client = database.client().await?;
+    let mut client = database
+        .hooked_client(&service.hooks, Calls::Tokens)
+        .await?;
     let refreshed = sessions::refresh(&client, &wanted, database.is_adopted, now).await?;
     if !service.hooks.has_access_token() {
         drop(lane);

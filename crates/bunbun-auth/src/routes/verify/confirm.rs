@@ -6,6 +6,7 @@ use time::OffsetDateTime;
 use crate::{
     accounts,
     error::{AuthError, Code, Result},
+    grant::refuse_banned,
     request::Origin,
     service::Inner,
     store::{
@@ -15,6 +16,7 @@ use crate::{
         users::{self, Changes, User},
     },
     token::otp::{self, PKCE_PREFIX},
+    unconfirmed,
 };
 
 /// What a link or code is for.
@@ -104,7 +106,9 @@ pub(super) async fn confirm(
     };
     let purpose = match (purpose, kind) {
         (Purpose::Email, Kind::Confirmation) => Purpose::Signup,
-        (Purpose::Email, _) => Purpose::MagicLink,
+        (Purpose::Email | Purpose::Signup | Purpose::Invite, _) if kind == Kind::Recovery => {
+            Purpose::MagicLink
+        }
         (purpose, _) => purpose,
     };
     let now = service.now();
@@ -121,15 +125,20 @@ pub(super) async fn confirm(
             let action = if user.is_confirmed() {
                 Action::Login
             } else {
+                // This mail was not sent for what somebody left on the account.
+                if !unconfirmed::is_appointed(&user) {
+                    unconfirmed::drop_claims(session, &user, now).await?;
+                }
                 accounts::confirm_email(session, &user, now).await?;
                 Action::UserSignedUp
             };
             service.audit(session, origin, &actor, action, None).await?;
         }
         Purpose::EmailChange => {
+            // With autoconfirmation one is enough: the one that shows whose the new address is.
             let needs_both = service.config.secure_email_change
-                && !service.config.mailer_autoconfirm
-                && user.email.is_some();
+                && user.email.is_some()
+                && (!service.config.mailer_autoconfirm || kind == Kind::EmailChangeCurrent);
             if needs_both && user.email_change_confirm_status == 0 {
                 half_confirm(session, &user, kind, now).await?;
                 return Ok(Confirmed::Half);
@@ -208,17 +217,16 @@ async fn by_code(
             service.config.otp_expiry,
         )
     };
-    let kind = purpose.kinds().iter().find(is_valid).copied();
+    // A signup for an account that an administrator made sends a code that signs in: the
+    // invitation stays good beside it.
+    let kinds = match purpose {
+        Purpose::Signup | Purpose::Invite if !user.is_confirmed() => Purpose::Email.kinds(),
+        _ => purpose.kinds(),
+    };
+    let kind = kinds.iter().find(is_valid).copied();
     let kind = kind.ok_or_else(invalid_code)?;
     refuse_banned(&user, service.now())?;
     Ok((user, kind))
-}
-
-fn refuse_banned(user: &User, now: OffsetDateTime) -> Result<()> {
-    if user.is_banned(now) {
-        return Err(AuthError::forbidden(Code::UserBanned, "User is banned"));
-    }
-    Ok(())
 }
 
 fn stored(user: &User, kind: Kind) -> &str {

@@ -14,6 +14,7 @@ use self::confirm::{Confirmed, Proof, Purpose};
 use crate::{
     email_address,
     error::{AuthError, Code, Result},
+    hooks::room::Calls,
     rate_limit::What,
     redirect,
     request::{Json, Origin, text},
@@ -76,7 +77,9 @@ async fn follow(
         return Err(confirm::invalid_link());
     }
     let database = service.database(origin.project()).await?;
-    let mut client = database.client().await?;
+    let mut client = database
+        .hooked_client(&service.hooks, Calls::Tokens)
+        .await?;
     let transaction = client.transaction().await?;
     let proof = Proof::Link {
         hash: token.to_owned(),
@@ -150,7 +153,9 @@ pub(super) async fn create_verify(
     }
     let purpose = Purpose::read(text(&body.r#type))?;
     let database = service.database(origin.project()).await?;
-    let mut client = database.client().await?;
+    let mut client = database
+        .hooked_client(&service.hooks, Calls::Tokens)
+        .await?;
     let transaction = client.transaction().await?;
     let confirmed = confirm::confirm(service, &transaction, &origin, purpose, &proof).await?;
     let Confirmed::Done(user, _) = confirmed else {

@@ -5,6 +5,24 @@ use serde_json::json;
 use crate::app::{App, PASSWORD, address};
 
 #[tokio::test]
+async fn invitations_are_mails_as_others_are() {
+    let Some(app) = App::start(&[("RATE_LIMIT_EMAIL_SENT", "3")]).await else {
+        return;
+    };
+    let invite = || {
+        app.post("/invite", &json!({ "email": address() }))
+            .by_admin()
+    };
+    for _ in 0..3 {
+        invite().send().await.ok();
+    }
+    invite()
+        .send()
+        .await
+        .refused(429, "over_email_send_rate_limit");
+}
+
+#[tokio::test]
 async fn an_invitation_is_accepted_by_its_link() {
     let Some(app) = App::start(&[("DISABLE_SIGNUP", "true")]).await else {
         return;

@@ -281,3 +281,43 @@ async fn a_user_may_have_an_id_of_the_owners() {
     let answer = app.post("/admin/users", &again).by_admin().send().await;
     assert!(matches!(answer.status, 400 | 422), "{}", answer.text);
 }
+
+#[tokio::test]
+async fn what_was_sent_to_the_old_address_ends_with_it() {
+    let Some(app) = App::start(&[("MAILER_AUTOCONFIRM", "false")]).await else {
+        return;
+    };
+    let (old, wanted, new) = (address(), address(), address());
+    let body = json!({ "email": old, "password": PASSWORD, "email_confirm": true });
+    let user = create(&app, &body).await;
+    let session = app.sign_in(&old, PASSWORD).await.ok();
+    app.post("/recover", &json!({ "email": old }))
+        .send()
+        .await
+        .ok();
+    let recovery = app.mail(&old);
+    let body = json!({ "email": wanted });
+    app.put("/user", &body).by(&session).send().await.ok();
+    let half = App::path_of(&app.mail(&old).link);
+    app.get(half).send().await.location();
+
+    let path = format!("/admin/users/{}", user["id"].as_str().unwrap());
+    let body = json!({ "email": new, "email_confirm": true });
+    app.put(&path, &body).by_admin().send().await.ok();
+    let by_link = json!({ "type": "recovery", "token_hash": recovery.token_hash });
+    let by_code = json!({ "type": "recovery", "email": new, "token": recovery.token });
+    for body in [by_link, by_code] {
+        app.post("/verify", &body)
+            .send()
+            .await
+            .refused(403, "otp_expired");
+    }
+    let other = App::path_of(&app.mail(&wanted).link);
+    let back = app.get(other).send().await.location();
+    assert_eq!(back.fragment["error_code"], "otp_expired");
+    let user = app.get(&path).by_admin().send().await.ok();
+    assert_eq!(
+        (&user["email"], &user["new_email"]),
+        (&json!(new), &Value::Null)
+    );
+}

@@ -116,3 +116,23 @@ async fn a_signup_with_a_challenge_ends_in_a_code() {
     let session = exchange(&app, &location.query["code"], VERIFIER).await.ok();
     assert_eq!(session["user"]["email"], email.as_str());
 }
+
+#[tokio::test]
+async fn a_code_ends_with_the_password_of_its_time() {
+    let Some(app) = App::start(&[]).await else {
+        return;
+    };
+    let email = address();
+    let session = app.sign_up(&email).await;
+    let body = json!({
+        "email": email, "code_challenge": challenge(), "code_challenge_method": "s256",
+    });
+    app.post("/otp", &body).send().await.ok();
+    let path = App::path_of(&app.mail(&email).link);
+    let code = app.get(path).send().await.location().query["code"].clone();
+    let change = json!({ "password": "a new long password" });
+    app.put("/user", &change).by(&session).send().await.ok();
+    exchange(&app, &code, VERIFIER)
+        .await
+        .refused(404, "flow_state_not_found");
+}

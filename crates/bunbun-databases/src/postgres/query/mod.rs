@@ -17,7 +17,11 @@ mod streaming;
 mod texts;
 pub mod values;
 
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 pub use data_type::{Conversion, DataType};
 pub(crate) use lease::Lease;
@@ -32,6 +36,10 @@ use classify::Text;
 
 /// How much longer than the statement's timeout we wait for the server to say so itself.
 const GRACE: Duration = Duration::from_secs(3);
+
+/// A connection that died at rest says so at once. One that is lost later was ended in the middle of
+/// the statement, maybe on purpose: repeating it would undo that.
+const DIED_AT_REST: Duration = Duration::from_millis(500);
 
 /// A statement of a caller.
 #[derive(Debug, Clone)]
@@ -104,7 +112,7 @@ pub async fn run(pool: &Pool, request: &Request) -> Result<Answer, Error> {
     loop {
         let mut lease = pool.query_connection(text.may_repeat()).await?;
         lease.expect_effects(text.effects);
-        let mut progress = Progress::default();
+        let mut progress = Progress::new();
         let work = async {
             if text.statements > 1 {
                 script::run(&mut lease, request).await
@@ -141,16 +149,26 @@ fn refuse_open_transaction(lease: &Lease) -> Result<(), Error> {
 }
 
 /// How far the run of a statement came.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Progress {
+    /// When there was a connection.
+    began: Instant,
     /// The server may have begun to execute it.
     was_sent: bool,
 }
 
 impl Progress {
+    fn new() -> Self {
+        Self {
+            began: Instant::now(),
+            was_sent: false,
+        }
+    }
+
     /// Whether running it once more cannot do anything twice.
     fn may_retry(&self, text: &Text) -> bool {
-        text.may_repeat() || text.statements == 1 && !self.was_sent
+        let died_at_rest = self.began.elapsed() < DIED_AT_REST;
+        text.may_repeat() && died_at_rest || text.statements == 1 && !self.was_sent
     }
 }
 

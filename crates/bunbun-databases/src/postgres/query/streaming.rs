@@ -86,7 +86,7 @@ pub(crate) async fn stream_with(
     loop {
         let mut lease = pool.query_connection(text.may_repeat()).await?;
         lease.expect_effects(text.effects);
-        let mut progress = Progress::default();
+        let mut progress = Progress::new();
         match begin(&mut lease, &request, &text, &mut progress).await {
             Err(Error::Unavailable(_)) if lease.was_reused && progress.may_retry(&text) => {}
             Err(error) => return Err(error),

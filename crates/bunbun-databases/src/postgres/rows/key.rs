@@ -1,6 +1,8 @@
 //! A row's key in a URL: the text of its value, or, for several columns and for a text that begins
-//! with `[`, a JSON array of the values in the order of the key.
+//! with `[` or `~`, a JSON list of the values in the order of the key. What no path may hold, such
+//! as control characters and dot segments, goes as `~` and that list in base64url.
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, value::RawValue};
 
 use super::{
@@ -16,12 +18,27 @@ pub(super) fn write(values: &[&RawValue]) -> String {
             Ok(Value::String(text)) => text,
             _ => value.get().to_owned(),
         };
-        if !text.is_empty() && !text.starts_with('[') {
+        if !text.starts_with(['[', '~']) && may_stand_in_a_path(&text) {
             return text;
         }
     }
     let items: Vec<&str> = values.iter().map(|value| value.get()).collect();
-    format!("[{}]", items.join(","))
+    let list = format!("[{}]", items.join(","));
+    if may_stand_in_a_path(&list) {
+        return list;
+    }
+    format!("~{}", URL_SAFE_NO_PAD.encode(list))
+}
+
+/// Whether every server on the way reads a path with this text, percent-encoded, in one way.
+fn may_stand_in_a_path(text: &str) -> bool {
+    let is_dots = |part: &str| {
+        let name = part.split(';').next().unwrap_or_default();
+        name == "." || name == ".."
+    };
+    !text.is_empty()
+        && !text.chars().any(|char| char.is_control() || char == '\\')
+        && !text.split('/').any(is_dots)
 }
 
 /// The values of a key.
@@ -37,10 +54,17 @@ pub(super) fn read(key: &str, shape: &Shape, table: &TableName) -> Result<Vec<Pa
     }
     let place = Place::new("/key", "key");
     let columns = shape.key.join(", ");
-    let values: Vec<Parameter> = if key.starts_with('[') {
-        serde_json::from_str(key).map_err(|_| refused(&place, "not a list in JSON"))?
-    } else {
-        vec![Value::String(key.to_owned()).into()]
+    let list = |json: &[u8]| {
+        serde_json::from_slice::<Vec<Parameter>>(json)
+            .map_err(|_| refused(&place, "not a list in JSON"))
+    };
+    let values = match key.as_bytes() {
+        [b'[', ..] => list(key.as_bytes())?,
+        [b'~', encoded @ ..] => {
+            let json = URL_SAFE_NO_PAD.decode(encoded);
+            list(&json.map_err(|_| refused(&place, "not base64url"))?)?
+        }
+        _ => vec![Value::String(key.to_owned()).into()],
     };
     if values.len() != shape.key.len() {
         let message = format!("expected a JSON list of the values of {columns}");
@@ -66,7 +90,7 @@ pub(super) fn write_condition(values: &[Parameter], shape: &Shape, out: &mut Sta
 mod tests {
     use serde_json::value::RawValue;
 
-    use super::write;
+    use super::{may_stand_in_a_path, write};
 
     #[test]
     fn a_key_is_written_so_that_it_can_be_read() {
@@ -81,6 +105,16 @@ mod tests {
         assert_eq!(key(&["\"a/b\""]), "a/b");
         assert_eq!(key(&["\"[x\""]), "[\"[x\"]");
         assert_eq!(key(&["\"\""]), "[\"\"]");
+        assert_eq!(key(&["\"~x\""]), "[\"~x\"]");
+        assert_eq!(key(&["\"..\""]), "[\"..\"]");
+        for hidden in ["\"a/../b\"", "\"a\\\\b\"", "\"\\r\\n\"", "\"./x\""] {
+            let key = key(&[hidden]);
+            assert!(
+                key.starts_with('~') || key.starts_with("[\""),
+                "{hidden}: {key}"
+            );
+            assert!(may_stand_in_a_path(&key), "{hidden}: {key}");
+        }
         assert_eq!(key(&["1", "\"a\""]), "[1,\"a\"]");
     }
 }

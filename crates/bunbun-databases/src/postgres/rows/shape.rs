@@ -12,6 +12,7 @@ use tokio_postgres::types::{ToSql, Type};
 
 use super::super::{
     catalog::{self, BEGIN, failed},
+    database::in_time,
     error::Error,
     pool::Pool,
 };
@@ -145,7 +146,7 @@ impl Shapes {
         {
             return Ok((shape, true));
         }
-        let shape = Arc::new(Shape::load(pool, table).await?);
+        let shape = Arc::new(in_time(Shape::load(pool, table)).await?);
         let mut shapes = self.0.lock();
         if shapes.len() >= MOST_SHAPES {
             shapes.clear();

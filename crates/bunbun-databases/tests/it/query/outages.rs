@@ -134,3 +134,27 @@ async fn settled(pool: &Pool, idle: usize) {
         .await
         .expect("they come to rest");
 }
+
+#[tokio::test]
+async fn a_statement_whose_session_is_ended_is_not_run_again() {
+    let Some(database) = TestDb::create().await else {
+        return;
+    };
+    let pool = database.pool_of(1);
+    let superuser = database.superuser().await;
+    ask(&pool, "select 1").await;
+    let end = async {
+        // Not before it has run for a while: what dies at once may have died at rest.
+        let sql = "select pg_terminate_backend(pid) from pg_stat_activity \
+                   where datname = current_database() and query like '%pg_sleep(40)%' \
+                   and pid <> pg_backend_pid() and clock_timestamp() - query_start > interval '1 s'";
+        while superuser
+            .query(sql, &[])
+            .await
+            .expect("an answer")
+            .is_empty()
+        {}
+    };
+    let (error, ()) = tokio::join!(refusal(&pool, "select pg_sleep(40)"), end);
+    assert_eq!(error.code(), Code::DatabaseUnavailable);
+}

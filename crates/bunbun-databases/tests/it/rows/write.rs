@@ -113,7 +113,8 @@ async fn a_row_is_changed_and_deleted_by_its_key() {
     let Some(tables) = Tables::with(
         "create table t (b text, a int, v int, primary key (a, b));
          insert into t values ('x/y', 1, 0), ('[z', 1, 0);
-         create table s (name text primary key, v int); insert into s values ('[q', 0), ('', 0), ('a b/c%', 0)",
+         create table s (name text primary key, v int); insert into s values ('[q', 0), ('', 0), ('a b/c%', 0),
+             ('~t', 0), ('..', 0), ('a/../b', 0), (E'\\r\\n', 0), (E'back\\\\slash', 0)",
     )
     .await
     else {

@@ -299,10 +299,7 @@ impl Builder {
             snapshot,
             EdgeConfig {
                 projects: Arc::new(Projects(projects)),
-                basic: BasicCredentials {
-                    username: BASIC.0.to_owned(),
-                    password: Some(BASIC.1.into()),
-                },
+                basic: BasicCredentials::new(BASIC.0.to_owned(), Some(BASIC.1.into())),
                 trusted_proxies: self
                     .trusted_proxies
                     .iter()

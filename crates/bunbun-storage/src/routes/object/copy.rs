@@ -102,8 +102,10 @@ pub(crate) async fn perform(session: &Session, copy: Copy<'_>) -> Result<Object>
         bucket: copy.to.0.to_owned(),
         name: copy.to.1.to_owned(),
         version: upload::new_version(),
+        who: session.caller.clone(),
         owner: session.owner().map(str::to_owned),
         upsert: copy.upsert,
+        if_match: None,
         mimetype: copy
             .metadata
             .mimetype
@@ -118,7 +120,7 @@ pub(crate) async fn perform(session: &Session, copy: Copy<'_>) -> Result<Object>
             .or_else(|| inherited.and_then(|s| s.user_metadata.clone())),
     };
     mime::check(&upload.mimetype, bucket.allowed_mime_types.as_deref())?;
-    upload::prove(session, &session.caller, &upload, source.size()).await?;
+    upload::prove(session, &upload, source.size()).await?;
     let (source, blob) = download::open(session, source).await?;
     let size = blob.size;
     if size > upload::limit(session, &bucket) {

@@ -45,7 +45,7 @@ pub(crate) async fn create_object(
     let upsert = is_upsert(request.headers());
     let who = session.caller.clone();
     let owner = session.owner().map(str::to_owned);
-    from_request(&session, &who, path, owner, upsert, request).await
+    from_request(&session, who, path, owner, upsert, request).await
 }
 
 /// Replaces an object, or uploads it where there is none.
@@ -57,7 +57,7 @@ pub(crate) async fn update_object(
     let session = call.required("storage.object.upload_update").await?;
     let who = session.caller.clone();
     let owner = session.owner().map(str::to_owned);
-    from_request(&session, &who, path, owner, true, request).await
+    from_request(&session, who, path, owner, true, request).await
 }
 
 /// `x-upsert: true`.
@@ -68,7 +68,7 @@ pub(crate) fn is_upsert(headers: &HeaderMap) -> bool {
 /// Uploads what a request carries.
 pub(crate) async fn from_request(
     session: &Session,
-    who: &Identity,
+    who: Identity,
     path: ObjectPath,
     owner: Option<String>,
     upsert: bool,
@@ -80,21 +80,15 @@ pub(crate) async fn from_request(
         bucket: path.bucket,
         name: path.name,
         version: upload::new_version(),
+        who,
         owner,
         upsert,
+        if_match: None,
         mimetype: incoming.mimetype,
         cache_control: incoming.cache_control,
         user_metadata: incoming.user_metadata,
     };
-    let object = upload::whole(
-        session,
-        who,
-        upload,
-        &bucket,
-        incoming.declared,
-        incoming.body,
-    )
-    .await?;
+    let object = upload::whole(session, upload, &bucket, incoming.declared, incoming.body).await?;
     Ok(Answer(answer(&object)))
 }
 

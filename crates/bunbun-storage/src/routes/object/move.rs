@@ -5,10 +5,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    database::objects::{self, NewObject},
+    database::objects::{self, NewObject, Object},
     download,
     error::{Result, StorageError},
-    names,
+    mime, names,
     request::{Call, Json, Session},
     upload::{self, blob_key},
 };
@@ -36,7 +36,7 @@ pub(crate) async fn move_object(
     names::bucket(&body.bucket_id)?;
     names::bucket(to_bucket)?;
     names::key(&body.source_key)?;
-    names::key(&body.destination_key)?;
+    names::new_key(&body.destination_key)?;
     let from = (body.bucket_id.as_str(), body.source_key.as_str());
     let to = (to_bucket, body.destination_key.as_str());
     let id = change_name(&session, from, to).await?;
@@ -56,6 +56,9 @@ async fn change_name(session: &Session, from: (&str, &str), to: (&str, &str)) ->
     objects::rename(&transaction, from, to, &version, session.owner()).await?;
     transaction.rollback().await?;
     drop(client);
+    if from.0 != to.0 {
+        check_limits(session, &source, to.0).await?;
+    }
     // The bytes are there under the new key before a row says so.
     let (source, _) = download::open(session, source).await?;
     let old_key = blob_key(session, &source);
@@ -73,9 +76,20 @@ async fn change_name(session: &Session, from: (&str, &str), to: (&str, &str)) ->
     }
 }
 
+/// Checks that another bucket takes such an object.
+async fn check_limits(session: &Session, source: &Object, bucket: &str) -> Result<()> {
+    let bucket = upload::bucket(session, bucket).await?;
+    mime::check(source.mimetype(), bucket.allowed_mime_types.as_deref())?;
+    let limit = upload::limit(session, &bucket);
+    if source.size().is_some_and(|size| size > limit) {
+        return Err(StorageError::too_large());
+    }
+    Ok(())
+}
+
 async fn commit(
     session: &Session,
-    source: &objects::Object,
+    source: &Object,
     from: (&str, &str),
     to: (&str, &str),
     version: &str,

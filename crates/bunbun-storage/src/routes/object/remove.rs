@@ -35,6 +35,8 @@ pub(crate) async fn one(session: &Session, bucket: &str, name: &str) -> Result<(
     objects::get(&transaction, bucket, name).await?;
     let deleted = objects::delete(&transaction, bucket, &[name.to_owned()]).await?;
     if deleted.is_empty() {
+        // Somebody else may have been quicker.
+        objects::get(&transaction, bucket, name).await?;
         return Err(StorageError::access_denied("Access denied"));
     }
     transaction.commit().await?;

@@ -23,17 +23,20 @@ pub(crate) async fn sign_upload(
     let session = call.required("storage.object.sign_upload_url").await?;
     let upsert = create::is_upsert(&headers);
     let owner = session.owner().map(str::to_owned);
+    upload::bucket(&session, &path.bucket).await?;
     let upload = Upload {
         bucket: path.bucket.clone(),
         name: path.name.clone(),
         version: upload::new_version(),
+        who: session.caller.clone(),
         owner: owner.clone(),
         upsert,
+        if_match: None,
         mimetype: mime::OCTET_STREAM.to_owned(),
         cache_control: String::new(),
         user_metadata: None,
     };
-    upload::prove(&session, &session.caller, &upload, None).await?;
+    upload::prove(&session, &upload, None).await?;
     let settings = &session.service.0.settings;
     let seconds = i64::try_from(settings.upload_url_ttl.as_secs()).unwrap_or(i64::MAX);
     let claims = SignedUrl::upload(
@@ -77,7 +80,7 @@ pub(crate) async fn upload_signed(
     let upsert = signed.upsert.unwrap_or(false);
     create::from_request(
         &session,
-        &Identity::service(),
+        Identity::service(),
         path,
         signed.owner,
         upsert,

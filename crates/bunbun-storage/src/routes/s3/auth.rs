@@ -457,11 +457,15 @@ impl Content {
             return Err(StorageError::new(Code::InvalidRequest, 400, message));
         }
         self.payload.check_sums(sums)?;
-        let late = self.trailers.iter().filter_map(|algorithm| {
+        let mut checks = self.checks.clone();
+        for algorithm in &self.trailers {
             let name = format!("x-amz-checksum-{}", algorithm.s3_name());
-            Some((*algorithm, trailers.get(&name)?))
-        });
-        let checks: Vec<_> = self.checks.iter().cloned().chain(late).collect();
+            let sum = trailers.get(&name).ok_or_else(|| {
+                let message = format!("The trailer {name} was announced and did not come");
+                StorageError::new(Code::InvalidRequest, 400, message)
+            })?;
+            checks.push((*algorithm, sum));
+        }
         for (algorithm, expected) in &checks {
             check_sum(expected, sums.get(*algorithm))?;
         }

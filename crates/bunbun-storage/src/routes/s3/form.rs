@@ -49,6 +49,7 @@ pub(super) async fn upload(
     bucket: &str,
 ) -> Result<Response> {
     let Form { fields, file } = create::read_form(&parts.headers, body).await?;
+    check_names(&fields)?;
     let field = |name: &str| {
         fields
             .iter()
@@ -89,14 +90,16 @@ pub(super) async fn upload(
         bucket: bucket.to_owned(),
         name: key,
         version: upload::new_version(),
+        who: session.caller.clone(),
         owner: session.owner().map(str::to_owned),
         upsert: true,
+        if_match: None,
         mimetype: field("content-type").unwrap_or(&file.mimetype).to_owned(),
         cache_control: field("cache-control").unwrap_or("no-cache").to_owned(),
         user_metadata: metadata(&fields),
     };
     mime::check(&new.mimetype, row.allowed_mime_types.as_deref())?;
-    upload::prove(&session, &session.caller, &new, None).await?;
+    upload::prove(&session, &new, None).await?;
     let most = sizes.1.min(upload::limit(&session, &row));
     let writer = session
         .service
@@ -129,6 +132,22 @@ pub(super) async fn upload(
     };
     download::insert(response.headers_mut(), header::ETAG, &object.etag());
     Ok(response)
+}
+
+/// Refuses a second field of a name: the policy would be asked about one and the other be used.
+fn check_names(fields: &[(String, String)]) -> Result<()> {
+    let mut names: Vec<_> = fields
+        .iter()
+        .map(|(name, _)| name.to_ascii_lowercase())
+        .collect();
+    names.sort_unstable();
+    match names.windows(2).find(|pair| pair[0] == pair[1]) {
+        None => Ok(()),
+        Some(pair) => {
+            let message = format!("The form has more than one field {}", pair[0]);
+            Err(StorageError::new(Code::InvalidRequest, 400, message))
+        }
+    }
 }
 
 fn metadata(fields: &[(String, String)]) -> Option<Value> {
@@ -165,10 +184,10 @@ impl Policy {
         for condition in &self.conditions {
             let (operator, name, wanted) = match condition {
                 Value::Object(map) => {
-                    let (name, wanted) = map
-                        .iter()
-                        .next()
-                        .ok_or_else(|| denied("a condition is empty"))?;
+                    let mut pairs = map.iter();
+                    let (Some((name, wanted)), None) = (pairs.next(), pairs.next()) else {
+                        return Err(denied("a condition must have exactly one property"));
+                    };
                     ("eq".to_owned(), name.clone(), wanted.clone())
                 }
                 Value::Array(list) => match &list[..] {

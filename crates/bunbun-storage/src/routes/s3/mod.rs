@@ -126,7 +126,8 @@ pub(super) async fn handle(call: Call, request: Request) -> Response {
         .get::<RequestContext>()
         .map_or_else(RequestId::generate, |context| context.request_id.clone());
     let method = request.method().clone();
-    let resource = request.uri().path().trim_start_matches("/s3").to_owned();
+    let path = request.uri().path();
+    let resource = path.strip_prefix("/s3").unwrap_or(path).to_owned();
     let mut response = match dispatch(call, request).await {
         Ok(response) => response,
         Err(error) => render(error, &method, &resource, &request_id),

@@ -32,7 +32,7 @@ pub(super) async fn create(request: S3Request) -> Result<Response> {
     let bucket = upload::bucket(session, &request.bucket).await?;
     let new = object::upload_of(&request, true);
     mime::check(&new.mimetype, bucket.allowed_mime_types.as_deref())?;
-    upload::prove(session, &session.caller, &new, None).await?;
+    upload::prove(session, &new, None).await?;
     let terms = Terms {
         content_type: Some(new.mimetype.clone()),
         cache_control: Some(new.cache_control.clone()),
@@ -71,7 +71,7 @@ async fn find(request: &S3Request) -> Result<Upload> {
         mimetype: upload.terms.content_type.clone().unwrap_or_default(),
         ..object::upload_of(request, true)
     };
-    upload::prove(session, &session.caller, &proof, None).await?;
+    upload::prove(session, &proof, None).await?;
     Ok(upload)
 }
 
@@ -88,11 +88,14 @@ fn part_number(request: &S3Request) -> Result<i32> {
         })
 }
 
-/// How many bytes an upload may still take.
-async fn room(request: &S3Request, upload: &Upload) -> Result<u64> {
-    let bucket = upload::bucket(&request.session, &request.bucket).await?;
-    let limit = upload::limit(&request.session, &bucket);
-    Ok(limit.saturating_sub(u64::try_from(upload.size).unwrap_or(0)))
+/// How many bytes a part may have, and all parts together. What of other parts comes meanwhile is
+/// seen when this one is noted.
+async fn room(request: &S3Request, upload: &Upload, number: i32) -> Result<(u64, u64)> {
+    let session = &request.session;
+    let bucket = upload::bucket(session, &request.bucket).await?;
+    let limit = upload::limit(session, &bucket);
+    let others = parts::size_without(session, &upload.id, number).await?;
+    Ok((limit.saturating_sub(others), limit))
 }
 
 /// Takes a part.
@@ -100,7 +103,7 @@ pub(super) async fn put_part(request: S3Request) -> Result<Response> {
     let number = part_number(&request)?;
     let upload = find(&request).await?;
     let content = Content::of(&request.parts.headers, request.payload.clone())?;
-    let room = room(&request, &upload).await?;
+    let (room, limit) = room(&request, &upload, number).await?;
     if content.declared.is_some_and(|size| size > room) {
         return Err(StorageError::too_large());
     }
@@ -117,6 +120,7 @@ pub(super) async fn put_part(request: S3Request) -> Result<Response> {
         Place::Number(number),
         writer,
         version,
+        limit,
         checked,
     )
     .await?;
@@ -146,7 +150,8 @@ pub(super) async fn copy_part(request: S3Request) -> Result<Response> {
             _ => return Err(StorageError::invalid_parameter("CopySourceRange")),
         },
     };
-    if range.end - range.start > room(&request, &upload).await? {
+    let (room, limit) = room(&request, &upload, number).await?;
+    if range.end - range.start > room {
         return Err(StorageError::too_large());
     }
     let size = range.end - range.start;
@@ -160,6 +165,7 @@ pub(super) async fn copy_part(request: S3Request) -> Result<Response> {
         Place::Number(number),
         writer,
         version,
+        limit,
         |_| Ok(()),
     )
     .await?;
@@ -177,11 +183,15 @@ pub(super) async fn complete(request: S3Request) -> Result<Response> {
     } else {
         xml::read::<xml::CompleteMultipartUpload>(&text)?.parts
     };
-    let upload = find(&request).await?;
+    let mut upload = find(&request).await?;
+    upload.terms.upsert &= object::may_replace(&request)?;
     let session = &request.session;
     let all = parts::list(session, &upload.id, 0, i64::from(MAX_PARTS)).await?;
     let chosen = choose(all, &wanted, &upload.id)?;
-    let object = parts::complete(session, upload, chosen).await?;
+    let if_match = request.header("if-match").map(str::to_owned);
+    let object = parts::complete(session, &session.caller, if_match, upload, chosen)
+        .await
+        .map_err(object::exists)?;
     let mut body = Writer::document("CompleteMultipartUploadResult", Some(NAMESPACE));
     body.text(
         "Location",

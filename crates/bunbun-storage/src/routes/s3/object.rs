@@ -102,7 +102,7 @@ async fn get(request: S3Request) -> Result<Response> {
     .await?;
     let status = response.status();
     match status {
-        StatusCode::PRECONDITION_FAILED => return Err(precondition_failed()),
+        StatusCode::PRECONDITION_FAILED => return Err(StorageError::precondition_failed()),
         StatusCode::RANGE_NOT_SATISFIABLE => return Err(StorageError::invalid_range()),
         _ => {}
     }
@@ -120,7 +120,7 @@ async fn get(request: S3Request) -> Result<Response> {
     if headers
         .get(header::CONTENT_TYPE)
         .and_then(|v| v.to_str().ok())
-        .is_some_and(mime::is_active)
+        .is_some_and(mime::may_run)
     {
         headers.insert(
             header::CONTENT_SECURITY_POLICY,
@@ -130,9 +130,21 @@ async fn get(request: S3Request) -> Result<Response> {
     Ok(response)
 }
 
-fn precondition_failed() -> StorageError {
-    let message = "At least one of the pre-conditions you specified did not hold";
-    StorageError::new(Code::PreconditionFailed, 412, message)
+/// What `If-None-Match` of a write says: whether it may replace an object.
+pub(super) fn may_replace(request: &S3Request) -> Result<bool> {
+    match request.header("if-none-match") {
+        None => Ok(true),
+        Some("*") => Ok(false),
+        Some(_) => Err(not_implemented()),
+    }
+}
+
+/// That something is there is what a write without replacing had as its condition.
+pub(super) fn exists(error: StorageError) -> StorageError {
+    match error.code() {
+        Code::KeyAlreadyExists => StorageError::precondition_failed(),
+        _ => error,
+    }
 }
 
 /// `x-amz-meta-*` of an object.
@@ -176,8 +188,10 @@ pub(super) fn upload_of(request: &S3Request, upsert: bool) -> Upload {
         bucket: request.bucket.clone(),
         name: request.key.clone(),
         version: upload::new_version(),
+        who: request.session.caller.clone(),
         owner: request.session.owner().map(str::to_owned),
         upsert,
+        if_match: request.header("if-match").map(str::to_owned),
         mimetype: request
             .header("content-type")
             .unwrap_or(mime::OCTET_STREAM)
@@ -192,27 +206,20 @@ pub(super) fn upload_of(request: &S3Request, upsert: bool) -> Upload {
 
 async fn put(request: S3Request) -> Result<Response> {
     let session = request.session.clone();
-    let upsert = match request.header("if-none-match") {
-        None => true,
-        Some("*") => false,
-        Some(_) => return Err(not_implemented()),
-    };
     let content = Content::of(&request.parts.headers, request.payload.clone())?;
     let bucket = upload::bucket(&session, &request.bucket).await?;
-    let upload = upload_of(&request, upsert);
+    let upload = upload_of(&request, may_replace(&request)?);
     mime::check(&upload.mimetype, bucket.allowed_mime_types.as_deref())?;
     let limit = upload::limit(&session, &bucket);
     if content.declared.is_some_and(|size| size > limit) {
         return Err(StorageError::too_large());
     }
-    let exists = |error: StorageError| {
-        if error.status() == 409 {
-            precondition_failed()
-        } else {
-            error
-        }
-    };
-    upload::prove(&session, &session.caller, &upload, content.declared)
+    if let Some(list) = &upload.if_match {
+        // Looked at again when the content is there; said early for those who bring much of it.
+        let known = find(&session, &request.bucket, &request.key).await?;
+        conditions::check_match(list, &known.etag())?;
+    }
+    upload::prove(&session, &upload, content.declared)
         .await
         .map_err(exists)?;
     let writer = session
@@ -272,7 +279,7 @@ pub(super) fn check_source(request: &S3Request, source: &Object) -> Result<()> {
     }
     match conditions::judge(&headers, &source.etag(), source.modified) {
         Verdict::Proceed => Ok(()),
-        Verdict::NotModified | Verdict::Failed => Err(precondition_failed()),
+        Verdict::NotModified | Verdict::Failed => Err(StorageError::precondition_failed()),
     }
 }
 

@@ -5,6 +5,8 @@
 
 mod headers;
 
+use std::ops::Range;
+
 use axum::{
     Router,
     body::Body,
@@ -21,7 +23,10 @@ use self::headers::{Metadata, TUS_RESUMABLE, UPLOAD_LENGTH, UPLOAD_OFFSET, numbe
 use super::super::object::create;
 use crate::{
     blobs::{Algorithm, Digests},
-    database::uploads::{self, NewUpload, Terms, Upload},
+    database::{
+        objects,
+        uploads::{self, NewUpload, Terms, Upload},
+    },
     error::{Code, Result, StorageError},
     identity::Identity,
     mime, names,
@@ -173,13 +178,15 @@ async fn create(call: Call, request: Request, signed: bool) -> Result<Response> 
         bucket: bucket_name.to_owned(),
         name: name.to_owned(),
         version: upload::new_version(),
+        who: right.who,
         owner: right.owner,
         upsert: right.upsert,
+        if_match: None,
         mimetype: mimetype.to_owned(),
         cache_control: cache_control.clone(),
         user_metadata,
     };
-    upload::prove(&session, &right.who, &new, length).await?;
+    upload::prove(&session, &new, length).await?;
     let expires_at = session
         .now()
         .saturating_add_unsigned(session.service.0.settings.resumable_ttl.as_secs());
@@ -196,14 +203,8 @@ async fn create(call: Call, request: Request, signed: bool) -> Result<Response> 
     let id = BASE64_URL_SAFE_NO_PAD.encode(format!("{bucket_name}/{name}/{}", upload.id));
     let has_body = is_offset_stream(&parts.headers);
     let offset = if has_body || length == Some(0) {
-        append(
-            &session,
-            upload,
-            0,
-            &parts.headers,
-            if has_body { body } else { Body::empty() },
-        )
-        .await?
+        let body = if has_body { body } else { Body::empty() };
+        append(&session, &new.who, upload, 0, &parts.headers, body).await?
     } else {
         0
     };
@@ -257,7 +258,13 @@ async fn act(call: Call, id: &str, request: Request, signed: bool) -> Result<Res
         _ => return Err(StorageError::tus(405, "Method not allowed")),
     };
     let (session, right) = right(call, operation, &parts.headers, signed, &bucket, &name).await?;
-    let upload = parts::find(&session, &version).await?;
+    let upload = match parts::find(&session, &version).await {
+        Err(error) if error.code() == Code::NoSuchUpload && method != Method::DELETE => {
+            let place = (bucket, name, version);
+            return finished(&session, right, &method, &parts.headers, place).await;
+        }
+        found => found?,
+    };
     if !upload.terms.resumable || upload.bucket != bucket || upload.key != name {
         return Err(StorageError::no_such_upload());
     }
@@ -268,21 +275,23 @@ async fn act(call: Call, id: &str, request: Request, signed: bool) -> Result<Res
     {
         return Err(StorageError::tus(410, "The upload has expired"));
     }
-    if method == Method::HEAD {
-        return state(&session, upload).await;
-    }
     // Whoever knows an upload's id needs the right to upload the object all the same.
     let proof = upload::Upload {
         bucket,
         name,
         version: upload::new_version(),
+        who: right.who.clone(),
         owner: right.owner,
         upsert: upload.terms.upsert,
+        if_match: None,
         mimetype: upload.terms.content_type.clone().unwrap_or_default(),
         cache_control: String::new(),
         user_metadata: upload.user_metadata.clone(),
     };
-    upload::prove(&session, &right.who, &proof, upload.terms.length).await?;
+    upload::prove(&session, &proof, upload.terms.length).await?;
+    if method == Method::HEAD {
+        return state(&session, &right.who, upload).await;
+    }
     if method == Method::DELETE {
         parts::abandon(&session, &upload.id).await?;
         return Ok(StatusCode::NO_CONTENT.into_response());
@@ -297,10 +306,60 @@ async fn act(call: Call, id: &str, request: Request, signed: bool) -> Result<Res
     let offset = offset.ok_or_else(|| StorageError::tus(400, "Upload-Offset is missing"))?;
     let upload = with_length(&session, upload, &parts.headers).await?;
     let expires_at = upload.terms.expires_at;
-    let offset = append(&session, upload, offset, &parts.headers, body).await?;
+    let offset = append(&session, &right.who, upload, offset, &parts.headers, body).await?;
     let mut response = StatusCode::NO_CONTENT.into_response();
     response.headers_mut().insert(UPLOAD_OFFSET, offset.into());
     headers::expires(response.headers_mut(), expires_at);
+    Ok(response)
+}
+
+/// What an upload that has become an object is asked: a client that lost the last answer has to
+/// learn that nothing is left to send.
+async fn finished(
+    session: &Session,
+    right: Right,
+    method: &Method,
+    headers: &HeaderMap,
+    (bucket, name, upload): (String, String, String),
+) -> Result<Response> {
+    let mut client = session.database.client().await?;
+    let transaction = session.database.begin_service(&mut client).await?;
+    let object = objects::find(&transaction, &bucket, &name).await?;
+    drop(transaction);
+    drop(client);
+    let object = object.filter(|object| {
+        let version = object.version.as_deref().unwrap_or_default();
+        upload::is_version_of(version, &upload)
+    });
+    let object = object.ok_or_else(StorageError::no_such_upload)?;
+    let size = object.size().unwrap_or(0);
+    let proof = upload::Upload {
+        bucket,
+        name,
+        version: upload::new_version(),
+        who: right.who,
+        owner: right.owner,
+        upsert: false,
+        if_match: None,
+        mimetype: object.mimetype().to_owned(),
+        cache_control: String::new(),
+        user_metadata: object.user_metadata.clone(),
+    };
+    match upload::prove(session, &proof, Some(size)).await {
+        // It is there: whoever is told so would have the right.
+        Err(error) if error.code() == Code::KeyAlreadyExists => {}
+        other => other?,
+    }
+    let mut response = if method == Method::HEAD {
+        StatusCode::OK.into_response()
+    } else if number(headers, &UPLOAD_OFFSET)? == Some(size) {
+        StatusCode::NO_CONTENT.into_response()
+    } else {
+        return Err(StorageError::tus(409, "Upload-Offset conflict"));
+    };
+    let headers = response.headers_mut();
+    headers.insert(UPLOAD_OFFSET, size.into());
+    headers.insert(UPLOAD_LENGTH, size.into());
     Ok(response)
 }
 
@@ -328,13 +387,13 @@ fn is_offset_stream(headers: &HeaderMap) -> bool {
 }
 
 /// How far an upload is.
-async fn state(session: &Session, upload: Upload) -> Result<Response> {
+async fn state(session: &Session, who: &Identity, upload: Upload) -> Result<Response> {
     let offset = u64::try_from(upload.size).unwrap_or(0);
     let (length, expires_at) = (upload.terms.length, upload.terms.expires_at);
     let raw_metadata = upload.terms.raw_metadata.clone();
     if length == Some(offset) {
         // All bytes came, but nobody lived to put them together.
-        finish(session, upload).await?;
+        finish(session, who, upload).await?;
     }
     let mut response = StatusCode::OK.into_response();
     let headers = response.headers_mut();
@@ -381,6 +440,7 @@ async fn with_length(session: &Session, mut upload: Upload, headers: &HeaderMap)
 /// apart from the connection.
 async fn append(
     session: &Session,
+    who: &Identity,
     upload: Upload,
     offset: u64,
     headers: &HeaderMap,
@@ -396,18 +456,10 @@ async fn append(
         return Err(StorageError::tus(409, "Upload-Offset conflict"));
     }
     let turn = Turn::take(&session.service, &upload.id)?;
-    let session = session.clone();
+    let (session, who) = (session.clone(), who.clone());
     let receiving = task::spawn("resumable upload", async move {
         let _turn = turn;
-        receive(
-            &session,
-            upload,
-            offset,
-            most - offset.min(most),
-            checksum,
-            body,
-        )
-        .await
+        receive(&session, &who, upload, offset..most, checksum, body).await
     });
     receiving.await.map_err(StorageError::internal)?
 }
@@ -442,9 +494,9 @@ impl Drop for Turn {
 
 async fn receive(
     session: &Session,
+    who: &Identity,
     upload: Upload,
-    offset: u64,
-    room: u64,
+    free: Range<u64>,
     checksum: Option<(Algorithm, String)>,
     body: Body,
 ) -> Result<u64> {
@@ -463,7 +515,7 @@ async fn receive(
                 break;
             }
         };
-        if writer.size() + chunk.len() as u64 > room {
+        if free.start + writer.size() + chunk.len() as u64 > free.end {
             return Err(StorageError::new(
                 Code::EntityTooLarge,
                 413,
@@ -476,15 +528,16 @@ async fn receive(
     if let (Some(error), Some(_)) = (&broken, &checksum) {
         return Err(error.clone());
     }
-    let mut now = offset;
+    let mut now = free.start;
     if writer.size() > 0 {
         now += writer.size();
         parts::add(
             session,
             &upload,
-            Place::Offset(offset),
+            Place::Offset(free.start),
             writer,
             version,
+            free.end,
             move |written| {
                 match &checksum {
                     Some((algorithm, expected)) => {
@@ -504,13 +557,13 @@ async fn receive(
         return Err(error);
     }
     if upload.terms.length == Some(now) {
-        finish(session, upload).await?;
+        finish(session, who, upload).await?;
     }
     Ok(now)
 }
 
-async fn finish(session: &Session, upload: Upload) -> Result<()> {
+async fn finish(session: &Session, who: &Identity, upload: Upload) -> Result<()> {
     let parts = parts::list(session, &upload.id, 0, i64::from(i32::MAX)).await?;
-    parts::complete(session, upload, parts).await?;
+    parts::complete(session, who, None, upload, parts).await?;
     Ok(())
 }

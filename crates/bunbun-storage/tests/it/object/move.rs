@@ -235,3 +235,48 @@ async fn users_move_and_copy_only_what_is_theirs_to_where_they_may_write() {
         .ok();
     assert_eq!(storage.files().len(), 2);
 }
+
+#[tokio::test]
+async fn another_buckets_limits_hold_for_what_is_moved_into_it() {
+    let Some(storage) = Storage::start().await else {
+        return;
+    };
+    storage.bucket("b").await;
+    let limits =
+        json!({ "name": "small", "file_size_limit": 10, "allowed_mime_types": ["text/plain"] });
+    storage
+        .post("/bucket")
+        .service()
+        .json(&limits)
+        .send()
+        .await
+        .ok();
+    storage.put("b/large", "more than ten bytes").await;
+    storage.put("b/fits", "ten bytes!").await;
+    let image = storage.post("/object/b/image").service();
+    image.bytes("image/png", "png").send().await.ok();
+    for verb in ["move", "copy"] {
+        let go = |name: &str| {
+            let mut body = body(name, &format!("{verb}-{name}"));
+            body["destinationBucket"] = "small".into();
+            storage
+                .post(&format!("/object/{verb}"))
+                .service()
+                .json(&body)
+        };
+        go("large").send().await.refused("413", "EntityTooLarge");
+        go("image").send().await.refused("415", "InvalidMimeType");
+    }
+    let mut fits = body("fits", "fits");
+    fits["destinationBucket"] = "small".into();
+    let moved = storage.post("/object/move").service().json(&fits);
+    moved.send().await.ok();
+    // What is in a bucket may be renamed there, even when its limits have become narrower.
+    let narrower = json!({ "file_size_limit": 1, "allowed_mime_types": ["image/*"] });
+    let changed = storage.call("PUT", "/bucket/small").service();
+    changed.json(&narrower).send().await.ok();
+    let mut renamed = body("fits", "still fits");
+    renamed["bucketId"] = "small".into();
+    let moved = storage.post("/object/move").service().json(&renamed);
+    moved.send().await.ok();
+}

@@ -109,3 +109,21 @@ async fn users_delete_only_what_is_theirs() {
         .ok();
     assert!(storage.files().is_empty());
 }
+
+#[tokio::test]
+async fn of_those_who_delete_at_once_the_others_find_nothing() {
+    let Some(storage) = Storage::start().await else {
+        return;
+    };
+    storage.bucket("b").await;
+    for _ in 0..4 {
+        storage.put("b/x", "x").await;
+        let deletions = (0..8).map(|_| storage.call("DELETE", "/object/b/x").service().send());
+        let answers = futures_util::future::join_all(deletions).await;
+        let (done, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|a| a.status == 200);
+        assert_eq!(done.len(), 1);
+        for answer in refused {
+            answer.refused("404", "NoSuchKey");
+        }
+    }
+}

@@ -1,5 +1,7 @@
 //! `/s3`: the S3 protocol, by `object_store`'s client over a socket and by hand.
 
+mod form;
+mod limits;
 mod signed;
 
 use std::time::Duration;

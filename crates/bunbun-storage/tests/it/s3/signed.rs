@@ -19,14 +19,14 @@ fn sha256(bytes: &[u8]) -> String {
 }
 
 /// A signer for one moment.
-struct Signer {
+pub(super) struct Signer {
     date: String,
     scope: String,
     key: Vec<u8>,
 }
 
 impl Signer {
-    fn now(storage: &Storage) -> Self {
+    pub(super) fn now(storage: &Storage) -> Self {
         let format = format_description!("[year][month][day]T[hour][minute][second]Z");
         let date = storage.clock.now().format(format).unwrap();
         let day = &date[..8];
@@ -37,6 +37,17 @@ impl Signer {
             key,
             date,
         }
+    }
+
+    /// `credential`, `policy` and `signature` of a form.
+    pub(super) fn form(&self, policy: &serde_json::Value) -> [(&'static str, String); 4] {
+        let policy = BASE64_STANDARD.encode(policy.to_string());
+        [
+            ("x-amz-algorithm", "AWS4-HMAC-SHA256".to_owned()),
+            ("x-amz-credential", format!("{}/{}", S3_KEY.0, self.scope)),
+            ("x-amz-signature", secret::hex(&hmac(&self.key, &policy))),
+            ("policy", policy),
+        ]
     }
 
     /// Headers, the signature last; `payload` is what `x-amz-content-sha256` says.
@@ -60,7 +71,8 @@ impl Signer {
         let lines: String = headers.iter().map(|(n, v)| format!("{n}:{v}\n")).collect();
         let names: Vec<&str> = headers.iter().map(|(name, _)| name.as_str()).collect();
         let names = names.join(";");
-        let request = format!("{method}\n{path}\n\n{lines}\n{names}\n{payload}");
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        let request = format!("{method}\n{path}\n{query}\n{lines}\n{names}\n{payload}");
         let text = format!(
             "AWS4-HMAC-SHA256\n{}\n{}\n{}",
             self.date,
@@ -113,8 +125,23 @@ async fn send(storage: &Storage, headers: Vec<(String, String)>, body: &[u8]) ->
     call.send().await
 }
 
+/// Any request, its payload unsigned; the query as it is signed.
+pub(super) fn request<'s>(
+    storage: &'s Storage,
+    method: &str,
+    path: &str,
+    more: &[(&str, &str)],
+) -> crate::support::Call<'s> {
+    let headers = Signer::now(storage).headers(method, path, "UNSIGNED-PAYLOAD", more);
+    let mut call = storage.call(method, path);
+    for (name, value) in headers {
+        call = call.header(&name, &value);
+    }
+    call
+}
+
 #[track_caller]
-fn refused(answer: &Answer, status: u16, code: &str) {
+pub(super) fn refused(answer: &Answer, status: u16, code: &str) {
     assert_eq!(answer.status, status, "{}", answer.text());
     assert!(
         answer.text().contains(&format!("<Code>{code}</Code>")),
@@ -308,6 +335,17 @@ async fn unsigned_chunks_bring_their_checksum_behind_them() {
         400,
         "InvalidRequest",
     );
+    // What was announced has to come.
+    for without in [
+        "5\r\nhello\r\n0\r\n\r\n",
+        "5\r\nhello\r\n0\r\nx-amz-checksum-sha1:qvTGHdzF6KLavt4PO0gs2a6pQ00=\r\n\r\n",
+    ] {
+        refused(
+            &put(&storage, payload, &more("5"), without.as_bytes()).await,
+            400,
+            "InvalidRequest",
+        );
+    }
     refused(
         &put(&storage, payload, &more("99999999999"), b"").await,
         413,

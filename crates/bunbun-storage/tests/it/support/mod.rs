@@ -266,6 +266,13 @@ impl Storage {
             .json()
     }
 
+    /// An object, whether or not there was one.
+    pub(crate) async fn replace(&self, path: &str, content: &str) {
+        let call = self.call("PUT", &format!("/object/{path}")).service();
+        let call = call.bytes("text/plain", content.to_owned());
+        call.send().await.ok();
+    }
+
     /// Runs SQL as the database's owner.
     pub(crate) async fn sql(&self, sql: &str) {
         let client = pool(&self.database).get().await.unwrap();

@@ -111,10 +111,8 @@ async fn an_upload_comes_in_pieces_and_becomes_an_object() {
         .json();
     assert_eq!(info["metadata"], json!({ "a": 1 }));
     assert_eq!(storage.files().len(), 1, "no piece is left");
-    assert_eq!(
-        tus(&storage, "HEAD", &url).service().send().await.status,
-        404
-    );
+    let state = tus(&storage, "HEAD", &url).service().send().await.ok();
+    assert_eq!(state.header("upload-offset"), "11", "nothing is left to do");
 }
 
 #[tokio::test]
@@ -521,5 +519,61 @@ async fn the_server_says_what_it_can_do() {
                 .contains("creation-with-upload")
         );
         assert_eq!(answer.header("tus-max-size"), "52428800");
+    }
+}
+
+#[tokio::test]
+async fn a_finished_upload_still_says_how_far_it_is() {
+    let Some(storage) = Storage::start().await else {
+        return;
+    };
+    storage.bucket("b").await;
+    storage
+        .sql("create policy put on storage.objects for insert to authenticated with check (name = 'x')")
+        .await;
+    let own = user(USER_A);
+    let url = location(&create(&storage, "x", 5).token(&own).send().await);
+    let piece = |offset: usize, piece: &'static str| {
+        let call = tus(&storage, "PATCH", &url).token(&own);
+        call.header("upload-offset", &offset.to_string())
+            .bytes(PIECE, piece)
+    };
+    assert_eq!(piece(0, "hello").send().await.status, 204);
+    // The answer was lost: the client asks, and sees that nothing is left to send.
+    let state = tus(&storage, "HEAD", &url).token(&own).send().await.ok();
+    assert_eq!(
+        (state.header("upload-offset"), state.header("upload-length")),
+        ("5", "5")
+    );
+    let rest = piece(5, "").send().await;
+    assert_eq!((rest.status, rest.header("upload-offset")), (204, "5"));
+    assert_eq!(piece(0, "hello").send().await.status, 409);
+    assert_eq!(
+        tus(&storage, "DELETE", &url)
+            .token(&own)
+            .send()
+            .await
+            .status,
+        404
+    );
+    let stranger = tus(&storage, "HEAD", &url).token(&crate::support::token("anon", None));
+    assert_eq!(stranger.send().await.status, 403);
+    // Another content under the name is another upload's.
+    storage.put("b/x", "other").await;
+    let state = tus(&storage, "HEAD", &url).token(&own).send().await;
+    assert_eq!(state.status, 404);
+}
+
+#[tokio::test]
+async fn an_id_alone_shows_nothing() {
+    let Some(storage) = Storage::start().await else {
+        return;
+    };
+    storage.bucket("b").await;
+    let url = location(&create(&storage, "x", 5).service().send().await);
+    for token in [crate::support::token("anon", None), user(USER_B)] {
+        let state = tus(&storage, "HEAD", &url).token(&token).send().await;
+        assert_eq!(state.status, 403);
+        assert_eq!(state.header("upload-metadata"), "");
     }
 }

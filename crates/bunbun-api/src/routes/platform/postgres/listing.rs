@@ -89,10 +89,9 @@ pub(super) async fn list(
         let items = postgres.list(list, &page).await?;
         Ok::<_, bunbun_databases::Error>(written(noun, &items))
     };
-    let bytes = state
-        .connections()?
-        .cached(&postgres, Cacheable::Schemas, &key, made)
-        .await?;
+    let connections = state.connections()?;
+    let cached = connections.cached(&postgres, Cacheable::Schemas, &key, Box::pin(made));
+    let bytes = Box::pin(cached).await?;
     Ok(answer::json(Bytes::clone(&bytes)))
 }
 

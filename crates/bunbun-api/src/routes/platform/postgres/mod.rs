@@ -84,7 +84,8 @@ async fn connected<P: Permission>(
     access: &ProjectAccess<P>,
     identifier: Option<&str>,
 ) -> Result<Connected<Postgres>, ApiError> {
-    state.connections()?.postgres(access, identifier).await
+    // On the heap: the way to a pool that has to be opened first is long, and rarely gone.
+    Box::pin(state.connections()?.postgres(access, identifier)).await
 }
 
 /// A name for the audit log.

@@ -175,9 +175,8 @@ pub(crate) async fn get_postgres_stats(
         let json = serde_json::to_vec(&stats).map_err(bunbun_databases::Error::internal)?;
         Ok::<_, bunbun_databases::Error>(Bytes::from(json))
     };
-    let bytes = state
-        .connections()?
-        .cached(&postgres, Cacheable::ServerInfo, "stats", made)
-        .await?;
+    let connections = state.connections()?;
+    let cached = connections.cached(&postgres, Cacheable::ServerInfo, "stats", Box::pin(made));
+    let bytes = Box::pin(cached).await?;
     Ok(answer::json(Bytes::clone(&bytes)))
 }

@@ -9,6 +9,7 @@ use crate::{
     accounts::{self, merge, provider_metadata},
     email_address,
     error::{AuthError, Code, Result},
+    hooks::room::Calls,
     password::Hash,
     request::{Admin, Json, Origin, text},
     service::{self, AuthService, Inner},
@@ -31,7 +32,7 @@ pub(super) async fn create_user(
     let ban = ban_seconds(text(&body.ban_duration))?;
     let now = service.now();
     let database = service.database(origin.project()).await?;
-    let mut client = database.client().await?;
+    let mut client = database.hooked_client(&service.hooks, Calls::Users).await?;
     let transaction = client.transaction().await?;
     refuse_duplicates(&transaction, &new).await?;
     service

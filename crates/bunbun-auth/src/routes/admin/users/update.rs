@@ -139,6 +139,9 @@ async fn apply(
     let saved = changes.save(session, user.id, now).await;
     saved.map_err(|error| conflict(error.into()))?;
     if let Some(email) = &wanted.email {
+        if email != user.email() {
+            accounts::forget_mails(session, user.id, now).await?;
+        }
         identities::upsert_email(session, user.id, email, is_confirmed, now).await?;
     }
     if let Some(phone) = &wanted.phone {

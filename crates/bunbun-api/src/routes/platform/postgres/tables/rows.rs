@@ -33,8 +33,8 @@ use super::super::{Which, connected, listing::hundred, named};
 use crate::{
     access::{ProjectAccess, Read, Write},
     openapi::{
-        BodyRefusals, ConflictRefusals, ConnectionRefusals, OwnerRefusals, ParameterRefusals,
-        ThingRefusals, VersionRefusals,
+        BodyRefusals, ConditionRefusals, ConflictRefusals, ConnectionRefusals, OwnerRefusals,
+        ParameterRefusals, ThingRefusals,
     },
     routes::db::query::{Wanted, media_type},
     state::ApiState,
@@ -150,7 +150,8 @@ pub(crate) struct PostgresRows {
 #[serde(deny_unknown_fields)]
 pub struct PostgresRow {
     /// What stands for it in URLs, before percent-encoding: the text of its key, or a JSON list
-    /// where the key has several columns. Null where the table has no key.
+    /// where the key has several columns or begins with `[` or `~`; `~` and that list in base64url
+    /// where no path may hold it. Null where the table has no key.
     #[schema(required = true)]
     pub key: Option<String>,
     /// Its version, for `If-Match`. Null where rows have none (views), and of rows just inserted
@@ -321,7 +322,7 @@ pub(crate) async fn create_postgres_rows(
         ("ref" = String, Path, description = "The project"),
         ("schema" = String, Path, description = "The schema"),
         ("table" = String, Path, description = "The table"),
-        ("key" = String, Path, description = "The row's key: a value's text, or a JSON list for several columns and for a text that begins with `[`"),
+        ("key" = String, Path, description = "The row's `key` as its list has it: a value's text, or a JSON list for several columns and for a text that begins with `[` or `~`"),
         Which,
     ),
     security(("bearer" = []), ("apikey" = [])),
@@ -368,7 +369,7 @@ pub(crate) async fn get_postgres_row(
             status = 200, description = "The row as it is now", body = PostgresRow,
             headers(("ETag" = String, description = "The row's version")),
         ),
-        BodyRefusals, ThingRefusals, ConflictRefusals, VersionRefusals, OwnerRefusals,
+        BodyRefusals, ThingRefusals, ConflictRefusals, ConditionRefusals, OwnerRefusals,
         ConnectionRefusals,
     ),
 )]
@@ -413,7 +414,7 @@ pub(crate) async fn update_postgres_row(
     security(("bearer" = []), ("apikey" = [])),
     responses(
         (status = 200, description = "The row as it was", body = PostgresRow),
-        ParameterRefusals, ThingRefusals, ConflictRefusals, VersionRefusals, OwnerRefusals,
+        ParameterRefusals, ThingRefusals, ConflictRefusals, ConditionRefusals, OwnerRefusals,
         ConnectionRefusals,
     ),
 )]
