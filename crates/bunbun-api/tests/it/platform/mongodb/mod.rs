@@ -132,7 +132,7 @@ fn with_connections(database: TestDb) -> Api {
         tests_per_minute: 100,
     });
     Api::new(None, Some(database), |parts| {
-        parts.connections = Some(connections)
+        parts.connections = Some(connections);
     })
 }
 
