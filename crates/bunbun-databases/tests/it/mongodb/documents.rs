@@ -281,7 +281,7 @@ async fn updates_replacements_and_deletions_say_what_they_did() {
         assert_eq!(
             place
                 .mongodb
-                .delete(&namespace, &[one.clone()], true)
+                .delete(&namespace, std::slice::from_ref(&one), true)
                 .await
                 .expect("deleted")
                 .matched,

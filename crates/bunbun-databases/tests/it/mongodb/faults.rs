@@ -79,7 +79,7 @@ async fn a_server_that_dies_and_comes_back_is_used_again() {
         assert_eq!(error.code().as_str(), "CONNECTION_FAILED");
         let shown = error
             .public_message()
-            .map(|text| text.into_owned())
+            .map(std::borrow::Cow::into_owned)
             .unwrap_or_default();
         assert!(!shown.contains("127.0.0.1"), "{shown}");
     }

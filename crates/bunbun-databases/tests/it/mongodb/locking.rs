@@ -1,4 +1,4 @@
-//! One document at a time: ETags, conditions, and many who change the same document at once.
+//! One document at a time: `ETag`s, conditions, and many who change the same document at once.
 
 use bunbun_databases::mongodb::{
     Change, DocumentId, Precondition, bson::RawDocumentBuf, digest, ejson::Format,
