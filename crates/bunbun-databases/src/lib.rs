@@ -5,6 +5,7 @@
 
 pub mod connection;
 mod error;
+pub mod mongodb;
 pub mod postgres;
 pub mod redis;
 pub mod registry;

@@ -15,6 +15,7 @@ use bunbun_core::{
     encryption::MasterKeys,
 };
 use bunbun_databases::{
+    mongodb::Mongodb,
     postgres::Postgres,
     redis::Redis,
     registry::{Registry, RegistryLimits},
@@ -44,6 +45,7 @@ pub(crate) fn new(
         allow.extend(EgressRule::loopback());
     }
     let registry = Registry::builder(Egress::new(&allow), RegistryLimits::default())
+        .with::<Mongodb>()
         .with::<Postgres>()
         .with::<Redis>()
         .build();

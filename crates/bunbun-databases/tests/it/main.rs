@@ -7,6 +7,7 @@ mod database;
 mod dump;
 mod explain;
 mod migrate;
+mod mongodb;
 mod pool;
 mod query;
 mod redis;

@@ -1,6 +1,7 @@
 //! `/api/platform/…`
 
 pub(crate) mod connections;
+mod mongodb;
 mod postgres;
 mod redis;
 mod security;
