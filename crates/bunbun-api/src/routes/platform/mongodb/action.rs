@@ -54,7 +54,7 @@ pub(crate) struct ActionPath {
 
 /// What the Atlas Data API takes; which members count depends on the action.
 #[derive(Debug, ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[expect(dead_code, reason = "describes what is read as Extended JSON")]
 pub(crate) struct DataApiRequest {
     /// The identifier of a stored connection; by default the primary one.

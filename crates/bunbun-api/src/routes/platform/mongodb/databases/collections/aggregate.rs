@@ -29,6 +29,7 @@ use crate::{
 
 /// A pipeline.
 #[derive(Debug, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes what is read as Extended JSON")]
 pub(crate) struct MongodbAggregate {
     /// Its stages.

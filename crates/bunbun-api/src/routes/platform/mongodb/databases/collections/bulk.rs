@@ -37,6 +37,7 @@ use crate::{
 
 /// Several writes.
 #[derive(Debug, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes what is read as Extended JSON")]
 pub(crate) struct MongodbBulk {
     /// Up to 1000, each an object with one of: `insert_one: {document}`, `update_one` and

@@ -25,6 +25,7 @@ use crate::{
 
 /// What to explain: one of `find`, `aggregate` and `count`.
 #[derive(Debug, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes what is read as Extended JSON")]
 pub(crate) struct MongodbExplain {
     /// `{filter, sort, projection, skip, limit, collation}`

@@ -49,6 +49,7 @@ pub(crate) struct MongodbIndexes {
 
 /// A new index.
 #[derive(Debug, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes what is read as Extended JSON")]
 pub(crate) struct NewMongodbIndex {
     /// The fields in their order, each with 1, -1 or a type: `{"customer":1,"created":-1}`.

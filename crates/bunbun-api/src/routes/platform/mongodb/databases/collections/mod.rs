@@ -155,6 +155,7 @@ pub(crate) struct MongodbCollections {
 
 /// A new collection or view.
 #[derive(Debug, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes what is read as Extended JSON")]
 pub(crate) struct NewMongodbCollection {
     /// Its name.

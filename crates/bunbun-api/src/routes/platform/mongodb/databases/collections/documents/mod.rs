@@ -83,6 +83,7 @@ pub(crate) struct MongodbDocuments {
 
 /// Documents to insert: `document` or `documents`.
 #[derive(Debug, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes what is read as Extended JSON")]
 pub(crate) struct NewMongodbDocuments {
     /// One document.

@@ -98,6 +98,7 @@ pub(crate) struct MongodbDocument(serde_json::Value);
 
 /// A change of a document.
 #[derive(Debug, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes what is read as Extended JSON")]
 pub(crate) struct MongodbChange {
     /// Update operators (`{"$set": …}`) or an array of stages.
