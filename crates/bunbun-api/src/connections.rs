@@ -7,12 +7,22 @@ pub mod secrets;
 pub(crate) mod stored;
 pub(crate) mod trial;
 
-use std::{fmt, future::Future, ops::Deref, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    ops::Deref,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use bunbun_core::{
     Classify, Code,
     encryption::MasterKeys,
     id::{ConnectionId, ProjectRef},
+    shutdown::Shutdown,
     task,
 };
 use bunbun_databases::{
@@ -36,6 +46,10 @@ use crate::{
     access::{Permission, ProjectAccess},
     state::Databases,
 };
+
+/// The pause before the store is listened to again; it doubles while that fails.
+const FOLLOW_PAUSE: Duration = Duration::from_secs(1);
+const MAX_FOLLOW_PAUSE: Duration = Duration::from_secs(30);
 
 /// What the composition root hands over.
 pub struct ConnectionsParts {
@@ -256,6 +270,39 @@ impl Connections {
                 .ok_or_else(|| not_found(kind, identifier))
         };
         self.0.cache.get(key, fresh, read).await
+    }
+
+    /// Follows what other nodes change, until the shutdown begins. What was changed while the store
+    /// could not be heard is read anew.
+    pub async fn follow(self, shutdown: Shutdown) {
+        let heard = self.clone();
+        let follow = async move {
+            let mut pause = FOLLOW_PAUSE;
+            loop {
+                let (all, one) = (heard.clone(), heard.clone());
+                let was_heard = AtomicBool::new(false);
+                let listening = || {
+                    was_heard.store(true, Ordering::Relaxed);
+                    all.0.cache.forget_stored();
+                };
+                let told = move |change: rows::Change| {
+                    one.changed(&change.project, change.id, change.past);
+                };
+                let Err(error) = rows::watch(&heard.0.store, listening, told).await;
+                let error = bunbun_core::error::chain(&error);
+                tracing::debug!(error, "changes of connections are not heard");
+                pause = if was_heard.into_inner() {
+                    FOLLOW_PAUSE
+                } else {
+                    (pause * 2).min(MAX_FOLLOW_PAUSE)
+                };
+                tokio::time::sleep(pause).await;
+            }
+        };
+        tokio::select! {
+            () = shutdown.begun() => {}
+            () = follow => {}
+        }
     }
 
     /// Keeps in the store how a connection is, where that is news.

@@ -4,11 +4,11 @@
 //! has it), `require` (TLS, certificate unchecked unless `sslrootcert` is given), `verify-ca` and
 //! `verify-full` (certificate and name checked, against `sslrootcert` or the public roots).
 
-use std::time::Duration;
+use std::{future::poll_fn, time::Duration};
 
 use secrecy::{ExposeSecret, SecretString};
 use tokio_postgres::{
-    Client,
+    AsyncMessage, Client,
     config::{Config, SslMode},
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -177,11 +177,29 @@ impl Target {
     /// # Errors
     /// What keeps us out.
     pub async fn connect(&self) -> Result<Client, tokio_postgres::Error> {
-        let (client, connection) = self.config.connect(self.connector()).await?;
+        self.listen(|_, _| ()).await
+    }
+
+    /// The same, and `told` gets the channel and payload of each notification (`LISTEN`).
+    ///
+    /// # Errors
+    /// What keeps us out.
+    pub async fn listen(
+        &self,
+        mut told: impl FnMut(&str, &str) + Send + 'static,
+    ) -> Result<Client, tokio_postgres::Error> {
+        let (client, mut connection) = self.config.connect(self.connector()).await?;
         bunbun_core::task::spawn("postgres connection", async move {
-            if let Err(error) = connection.await {
-                let cause = bunbun_core::error::chain(&error);
-                tracing::debug!(cause, "a connection was lost");
+            while let Some(message) = poll_fn(|context| connection.poll_message(context)).await {
+                match message {
+                    Ok(AsyncMessage::Notification(note)) => told(note.channel(), note.payload()),
+                    Ok(_) => {}
+                    Err(error) => {
+                        let cause = bunbun_core::error::chain(&error);
+                        tracing::debug!(cause, "a connection was lost");
+                        return;
+                    }
+                }
             }
         });
         Ok(client)

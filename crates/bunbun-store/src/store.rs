@@ -162,6 +162,15 @@ impl Store {
             .map_err(|error| Error::Unavailable(error.into()))
     }
 
+    /// A connection beside the pool that passes notifications on: their channel and payload.
+    pub(crate) async fn listen(
+        &self,
+        told: impl FnMut(&str, &str) + Send + 'static,
+    ) -> Result<tokio_postgres::Client, Error> {
+        let listening = self.inner()?.target.listen(told).await;
+        listening.map_err(|error| Error::Unavailable(error.into()))
+    }
+
     fn inner(&self) -> Result<&Arc<Inner>, Error> {
         self.0.as_ref().ok_or(Error::NotConfigured)
     }

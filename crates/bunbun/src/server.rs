@@ -155,6 +155,8 @@ pub(crate) async fn run(start: Start<'_>) -> Result<(), Failure> {
     if let Some(connections) = &api.connections {
         let pools = connections.registry().clone();
         task::spawn("database pools", pools.run(shutdown.clone()));
+        let follow = connections.clone().follow(shutdown.clone());
+        task::spawn("changed connections", follow);
     }
     auth.listening(server.address(), config.server.tls.is_some());
     ready(server.address());

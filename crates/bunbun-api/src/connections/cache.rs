@@ -123,6 +123,12 @@ impl Cache {
         let _ = self.0.invalidate_entries_if(of);
     }
 
+    /// Forgets every stored connection, whosever it is.
+    pub(super) fn forget_stored(&self) {
+        let of = |key: &Key, _: &Cell| key.what == Cacheable::Connection;
+        let _ = self.0.invalidate_entries_if(of);
+    }
+
     /// Forgets everything of a connection.
     pub(super) fn forget_connection(&self, project: &ProjectRef, id: ConnectionId) {
         let project = project.clone();

@@ -227,7 +227,7 @@ impl Connections {
     }
 
     /// Nobody works with what was known of it any more.
-    fn changed(&self, project: &ProjectRef, id: ConnectionId, version: i64) {
+    pub(super) fn changed(&self, project: &ProjectRef, id: ConnectionId, version: i64) {
         self.0.cache.forget_connection(project, id);
         self.0.registry.retire(id, version);
     }

@@ -211,3 +211,43 @@ async fn lists_are_paged_and_a_project_has_a_bounded_number() {
         .collect();
     assert_eq!(seen, expected);
 }
+
+#[tokio::test]
+async fn changes_are_told_but_not_a_new_status() {
+    let Some((_database, store, client)) = store().await else {
+        return;
+    };
+    let mine = project("mine");
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let (ready, is_ready) = tokio::sync::oneshot::channel();
+    let watching = async {
+        let told = move |change| tell.send(change).expect("a reader");
+        let listening = || ready.send(()).expect("a reader");
+        rows::watch(&store, listening, told).await
+    };
+    let changing = async {
+        is_ready.await.expect("listening");
+        let stored = insert(&client, &mine, "redis", &settings("cache"))
+            .await
+            .expect("stored");
+        let status = rows::update_status(&client, &mine, stored.id, 1, Status::Active, None);
+        status.await.expect("a status");
+        let other = settings("other");
+        let update = rows::update(&client, &mine, "redis", stored.id, &other);
+        update.await.expect("an update");
+        let delete = rows::delete(&client, &mine, "redis", stored.id);
+        delete.await.expect("a removal");
+        for past in [0, 1, i64::MAX] {
+            let expected = rows::Change {
+                project: mine.clone(),
+                id: stored.id,
+                past,
+            };
+            assert_eq!(told.recv().await, Some(expected));
+        }
+    };
+    tokio::select! {
+        error = watching => panic!("{error:?}"),
+        () = changing => {}
+    }
+}

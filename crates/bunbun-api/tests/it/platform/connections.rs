@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use bunbun_core::{shutdown::Shutdown, task};
 use bunbun_test::TestDb;
 use http::Method;
 use serde_json::{Value, json};
@@ -508,4 +509,52 @@ async fn every_attempt_to_change_something_is_in_the_audit_log() {
     assert_eq!(log[0].1.as_deref(), Some("main"));
     assert_eq!(log[1].1.as_deref(), made["id"].as_str());
     assert_eq!(seen.len(), 6, "{seen:?}");
+}
+
+#[tokio::test]
+async fn another_node_learns_at_once_of_a_change() {
+    let Some(database) = TestDb::create().await else {
+        return;
+    };
+    let node = || {
+        let connections = super::connections(&database, Setup::default());
+        let api = Api::new(Some(database.pool()), None, |parts| {
+            parts.connections = Some(connections.clone());
+        });
+        (api, connections)
+    };
+    let ((here, _), (there, connections)) = (node(), node());
+    let shutdown = Shutdown::new();
+    let following = task::spawn("test", connections.clone().follow(shutdown.clone()));
+    let body = json!({ "identifier": "main", "url": database.url() });
+    let stored = created(&here, POSTGRES, body).await;
+    let place = format!("{POSTGRES}/{}", id(&stored));
+    let used = async || {
+        let path = "/api/platform/postgres/default/schemas?connection=main";
+        send(&there, "GET", path, &Value::Null).await
+    };
+    let pools = || {
+        let id = id(&stored).parse().expect("an id");
+        connections.registry().status(id).is_some()
+    };
+    // Until the other node listens, it may keep what it has just read.
+    eventually("use", async || used().await.status == 200 && pools()).await;
+
+    let renamed = json!({ "identifier": "other" });
+    let reply = send(&here, "PATCH", &place, &renamed).await;
+    assert_eq!(reply.status, 200);
+    eventually("the old name is gone", async || used().await.status == 404).await;
+    assert!(!pools(), "the old version's pool is still there");
+    let renamed = json!({ "identifier": "main" });
+    assert_eq!(send(&here, "PATCH", &place, &renamed).await.status, 200);
+    eventually("use", async || used().await.status == 200 && pools()).await;
+
+    assert_eq!(
+        send(&here, "DELETE", &place, &Value::Null).await.status,
+        204
+    );
+    eventually("removed", async || used().await.status == 404).await;
+    assert!(!pools(), "the removed connection's pool is still there");
+    shutdown.begin();
+    following.await.expect("the end");
 }
