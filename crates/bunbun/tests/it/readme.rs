@@ -103,6 +103,33 @@ fn the_examples_of_redis_do_what_they_say() {
     assert_eq!(server.command(&["DBSIZE"]), ":0");
 }
 
+#[tokio::test]
+async fn the_examples_of_mongodb_do_what_they_say() {
+    let Some(server) = bunbun_test::MongodbServer::ferretdb().await else {
+        return;
+    };
+    let blocks: Vec<_> = blocks(DATABASES, "MongoDB")
+        .into_iter()
+        .map(|block| block.replace("mongodb://127.0.0.1:27017", server.uri()))
+        .collect();
+    let work = move || {
+        let blocks: Vec<_> = blocks.iter().map(String::as_str).collect();
+        run(
+            &blocks,
+            &[
+                "\"inserted\":2",
+                "\"items\":[\"cup\",\"tea\"]",
+                "{\"$date\":{\"$numberLong\":\"1795600800000\"}}",
+                "\"items\":[\"tea\",\"milk\"]",
+                "{\"_id\":\"tea\",\"sold\":2}",
+                "\"customer_1\"",
+                "\"document\":{\"_id\":2,\"customer\":\"Bob\"",
+            ],
+        );
+    };
+    tokio::task::spawn_blocking(work).await.expect("it ends");
+}
+
 /// Runs commands beside a `bunbun dev`; their output has what is expected.
 fn run(blocks: &[&str], expected: &[&str]) {
     if Binaries::find().is_err() {
