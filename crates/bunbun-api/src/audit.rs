@@ -25,7 +25,7 @@ use bunbun_databases::registry::PoolKey;
 use bunbun_http::{ApiError, error::Unrendered};
 use bunbun_store::{
     Store,
-    audit_log::{self, NewEntry},
+    audit_log::{self, Finished, NewEntry},
 };
 use http::{StatusCode, request::Parts};
 use parking_lot::Mutex;
@@ -98,12 +98,13 @@ impl Attempt {
         connections: &Connections,
     ) -> Result<(), ApiError> {
         let _writing = self.writing.lock().await;
-        let (action, target) = {
+        let (action, target, connection) = {
             let told = self.told.lock();
             if told.row.is_some() {
                 return Ok(());
             }
-            (told.action, told.target.clone())
+            let pool = told.pool.as_ref();
+            (told.action, told.target.clone(), pool.map(|pool| pool.id))
         };
         let id = AuditId::generate();
         let context = access.context();
@@ -117,6 +118,7 @@ impl Attempt {
             target: target.as_deref(),
             request_id: context.request_id.as_str(),
             client_ip: &client_ip,
+            connection,
         };
         let client = Box::pin(connections.store().client()).await?;
         audit_log::insert(&client, access.project(), entry).await?;
@@ -128,7 +130,7 @@ impl Attempt {
 
     /// Writes how it ended.
     async fn finish(self: Arc<Self>, status: StatusCode) {
-        let (connections, project, id, action, target) = {
+        let (connections, project, id, action, target, connection) = {
             let told = self.told.lock();
             let (Some(connections), Some((project, id))) = (&told.connections, &told.row) else {
                 return;
@@ -139,14 +141,19 @@ impl Attempt {
                 *id,
                 told.action,
                 told.target.clone(),
+                told.pool.as_ref().map(|pool| pool.id),
             )
         };
         let action = action.unwrap_or(&self.route).to_owned();
         let write = async |store: &Store| {
             let client = store.client().await?;
-            let target = target.as_deref();
-            audit_log::update_finished(&client, &project, id, &action, target, status.as_u16())
-                .await
+            let finished = Finished {
+                action: &action,
+                target: target.as_deref(),
+                connection,
+                status: status.as_u16(),
+            };
+            audit_log::update_finished(&client, &project, id, finished).await
         };
         for attempt in 1..=TRIES {
             match write(connections.store()).await {

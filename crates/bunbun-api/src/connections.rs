@@ -205,6 +205,8 @@ impl Connections {
             .row(access, kind, identifier, access.wants_fresh())
             .await?;
         if P::WRITES {
+            let key = pool_key(access.project(), &row);
+            access.attempt().works_on(self, key);
             access.attempt().record(access, self).await?;
         }
         // Boxed: an engine's attempt to connect is large, and most callers find a pool.
@@ -223,11 +225,7 @@ impl Connections {
         access: &ProjectAccess<P>,
         row: Arc<DatabaseConnection>,
     ) -> Result<Connected<D>, Error> {
-        let key = PoolKey {
-            project: access.project().clone(),
-            id: row.id,
-            version: row.version,
-        };
+        let key = pool_key(access.project(), &row);
         access.attempt().works_on(self, key.clone());
         let settings = async {
             let data_key = self
@@ -402,10 +400,24 @@ impl Connections {
         self.0.cache.get(key, connected.fresh, make)
     }
 
+    /// Forgets the schemas of all databases of a project: several connections may lead to the same
+    /// one.
+    pub fn invalidate_schemas(&self, project: &ProjectRef) {
+        self.0.cache.forget_schemas(project);
+    }
+
     /// Forgets what is kept of a connection, after a change of ours: everything of this sort.
     pub fn invalidate<D>(&self, connected: &Connected<D>, what: Cacheable) {
         let place = Some((connected.id, connected.version));
         self.0.cache.forget(&connected.project, place, what);
+    }
+}
+
+fn pool_key(project: &ProjectRef, row: &DatabaseConnection) -> PoolKey {
+    PoolKey {
+        project: project.clone(),
+        id: row.id,
+        version: row.version,
     }
 }
 

@@ -1,6 +1,6 @@
 //! The table `platform.audit_log`: who did what where and when, never a value.
 
-use bunbun_core::id::{AuditId, ProjectRef};
+use bunbun_core::id::{AuditId, ConnectionId, ProjectRef};
 use time::OffsetDateTime;
 use tokio_postgres::Row;
 
@@ -23,6 +23,8 @@ pub struct NewEntry<'a> {
     pub request_id: &'a str,
     /// Where it came from.
     pub client_ip: &'a str,
+    /// On which stored connection, as far as that is known yet.
+    pub connection: Option<ConnectionId>,
 }
 
 /// A row.
@@ -42,6 +44,8 @@ pub struct Entry {
     pub request_id: String,
     /// Where it came from.
     pub client_ip: String,
+    /// On which stored connection.
+    pub connection: Option<ConnectionId>,
     /// The status of the answer; `None` while it is not known, for ever where a node died.
     pub status: Option<u16>,
     /// When it was tried.
@@ -58,8 +62,9 @@ pub async fn insert<C: Executor>(
     entry: NewEntry<'_>,
 ) -> Result<(), Error> {
     const SQL: &str = "insert into platform.audit_log \
-         (id, project_ref, actor_kind, actor_id, action, target, request_id, client_ip) \
-         values ($1, $2, $3, $4, $5, $6, $7, $8)";
+         (id, project_ref, actor_kind, actor_id, action, target, request_id, client_ip, \
+          connection_id) \
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
     let statement = client.prepare_cached(SQL).await?;
     client
         .execute(
@@ -73,13 +78,27 @@ pub async fn insert<C: Executor>(
                 &entry.target,
                 &entry.request_id,
                 &entry.client_ip,
+                &entry.connection.map(|id| id.0),
             ],
         )
         .await?;
     Ok(())
 }
 
-/// Says how an attempt ended, and what it was, now that it is known.
+/// How an attempt ended, and what it was, now that it is known.
+#[derive(Debug, Clone, Copy)]
+pub struct Finished<'a> {
+    /// What.
+    pub action: &'a str,
+    /// Where.
+    pub target: Option<&'a str>,
+    /// On which stored connection.
+    pub connection: Option<ConnectionId>,
+    /// The status of the answer.
+    pub status: u16,
+}
+
+/// Says how an attempt ended.
 ///
 /// # Errors
 /// Those of the connection.
@@ -87,19 +106,25 @@ pub async fn update_finished<C: Executor>(
     client: &C,
     project: &ProjectRef,
     id: AuditId,
-    action: &str,
-    target: Option<&str>,
-    status: u16,
+    finished: Finished<'_>,
 ) -> Result<(), Error> {
     const SQL: &str = "update platform.audit_log \
-         set action = $3, target = $4, status = $5, finished_at = now() \
+         set action = $3, target = $4, status = $5, finished_at = now(), \
+             connection_id = coalesce(connection_id, $6) \
          where project_ref = $1 and id = $2";
     let statement = client.prepare_cached(SQL).await?;
-    let status = i16::try_from(status).unwrap_or(i16::MAX);
+    let status = i16::try_from(finished.status).unwrap_or(i16::MAX);
     client
         .execute(
             &statement,
-            &[&project.as_str(), &id.0, &action, &target, &status],
+            &[
+                &project.as_str(),
+                &id.0,
+                &finished.action,
+                &finished.target,
+                &status,
+                &finished.connection.map(|id| id.0),
+            ],
         )
         .await?;
     Ok(())
@@ -116,7 +141,7 @@ pub async fn list<C: Executor>(
     limit: u32,
 ) -> Result<Vec<Entry>, Error> {
     const SQL: &str = "select id, actor_kind, actor_id, action, target, request_id, client_ip, status, \
-         created_at from platform.audit_log \
+         created_at, connection_id from platform.audit_log \
          where project_ref = $1 and ($2::uuid is null or id < $2) order by id desc limit $3";
     let statement = client.prepare_cached(SQL).await?;
     let before = before.map(|id| id.0);
@@ -138,5 +163,6 @@ fn from_row(row: &Row) -> Result<Entry, Error> {
         client_ip: row.try_get(6)?,
         status: status.and_then(|status| u16::try_from(status).ok()),
         created_at: row.try_get(8)?,
+        connection: row.try_get::<_, Option<_>>(9)?.map(ConnectionId),
     })
 }

@@ -21,7 +21,7 @@ use super::{
     migrate::{self, MigrationOutcome, MigrationRequest},
     origin::{Checked, Origin, Resolve},
     pool::{Pool, PoolConfig},
-    query::{Answer, Request, RowFormat, RowStream},
+    query::{self, Answer, Request, RowFormat, RowStream},
     rows::{self, Insert, ListRows, Row, Rows, TableName, Values},
     stats::{self, Stats},
 };
@@ -79,7 +79,6 @@ impl Postgres {
     /// database.
     pub async fn run(&self, id: &str, request: &Request) -> Result<Answer, Error> {
         let answer = self.pool.running().run(id, &self.pool, request).await;
-        self.forget_after(request);
         Ok(answer?)
     }
 
@@ -93,7 +92,6 @@ impl Postgres {
         request: Request,
         format: RowFormat,
     ) -> Result<RowStream, Error> {
-        self.forget_after(&request);
         Ok(self
             .pool
             .running()
@@ -104,13 +102,7 @@ impl Postgres {
     /// Whether a statement of this text may change what the catalogue says.
     #[must_use]
     pub fn may_change_catalogue(&self, request: &Request) -> bool {
-        !request.read_only && self.pool.texts().of(&request.sql).changes_everything()
-    }
-
-    fn forget_after(&self, request: &Request) {
-        if self.may_change_catalogue(request) {
-            self.pool.shapes().forget();
-        }
+        query::may_change_catalogue(&self.pool, request)
     }
 
     /// Cancels a statement that runs.
@@ -235,7 +227,7 @@ impl Postgres {
         request: MigrationRequest,
     ) -> Result<MigrationOutcome, migrate::Error> {
         let outcome = migrate::apply(&self.pool, request).await;
-        self.pool.shapes().forget();
+        self.pool.tables_changed();
         outcome
     }
 }

@@ -103,6 +103,8 @@ struct Inner {
     texts: Texts,
     /// What is known of the tables whose rows were asked for lately.
     shapes: Shapes,
+    /// When a statement last ran that may have changed tables.
+    changed_at: Mutex<Option<Instant>>,
     /// Statements that can be cancelled by their ids.
     running: Running,
     /// Query connections that are open, at rest or not.
@@ -155,6 +157,7 @@ impl Pool {
             queries: Mutex::new(Vec::new()),
             texts: Texts::default(),
             shapes: Shapes::default(),
+            changed_at: Mutex::default(),
             running: Running::default(),
             open_queries: AtomicUsize::new(0),
             origin,
@@ -199,7 +202,10 @@ impl Pool {
     /// tells whether the connection lives; for others the socket is asked before.
     pub(crate) async fn query_connection(&self, may_repeat: bool) -> Result<Lease, Error> {
         let permit = self.permit().await?;
-        while let Some(connection) = self.rested_query_connection() {
+        while let Some(mut connection) = self.rested_query_connection() {
+            if let Some(changed_at) = *self.0.changed_at.lock() {
+                connection.statements.believe_from(changed_at);
+            }
             if connection.is_silent() && (may_repeat || connection.is_alive()) {
                 return Ok(Lease::new(connection, self.clone(), permit, true));
             }
@@ -244,6 +250,12 @@ impl Pool {
     /// What is known of tables.
     pub(crate) fn shapes(&self) -> &Shapes {
         &self.0.shapes
+    }
+
+    /// Forgets what is known of tables, and of statements that were prepared for them.
+    pub(crate) fn tables_changed(&self) {
+        self.shapes().forget();
+        *self.0.changed_at.lock() = Some(Instant::now());
     }
 
     /// Statements that can be cancelled by their ids.

@@ -106,11 +106,7 @@ struct Rebinding(AtomicUsize);
 impl Resolve for Rebinding {
     fn resolve(&self, _: &str, port: u16) -> Resolved {
         let first = self.0.fetch_add(1, Ordering::SeqCst) == 0;
-        let ip = if first {
-            [1, 1, 1, 1]
-        } else {
-            [127, 0, 0, 1]
-        };
+        let ip = if first { [1, 1, 1, 1] } else { [127, 0, 0, 1] };
         Box::pin(async move { Ok(vec![SocketAddr::from((ip, port))]) })
     }
 }

@@ -1,7 +1,7 @@
 //! Tests of the table `platform.audit_log`.
 
-use bunbun_core::id::{AuditId, ProjectRef};
-use bunbun_store::audit_log::{self, NewEntry};
+use bunbun_core::id::{AuditId, ConnectionId, ProjectRef};
+use bunbun_store::audit_log::{self, Finished, NewEntry};
 
 use crate::store;
 
@@ -20,13 +20,21 @@ async fn an_attempt_is_there_before_its_end_is_known() {
         target: None,
         request_id: "r1",
         client_ip: "192.0.2.7",
+        connection: None,
     };
+    let connection = ConnectionId::generate();
     let (first, second) = (AuditId::generate(), AuditId::generate());
     for id in [first, second] {
         audit_log::insert(&client, &mine, entry(id)).await.unwrap();
     }
     let finish = async |of: &ProjectRef| {
-        audit_log::update_finished(&client, of, first, "x.create", Some("k"), 201)
+        let finished = Finished {
+            action: "x.create",
+            target: Some("k"),
+            connection: Some(connection),
+            status: 201,
+        };
+        audit_log::update_finished(&client, of, first, finished)
             .await
             .unwrap();
         audit_log::list(&client, &mine, None, 10).await.unwrap()
@@ -45,6 +53,10 @@ async fn an_attempt_is_there_before_its_end_is_known() {
     assert_eq!(
         (found[1].target.as_deref(), found[0].status),
         (Some("k"), None)
+    );
+    assert_eq!(
+        (found[1].connection, found[0].connection),
+        (Some(connection), None)
     );
     let page = audit_log::list(&client, &mine, Some(second), 1)
         .await

@@ -156,7 +156,11 @@ pub(crate) async fn create_migration(
 ) -> Result<impl IntoResponse, ApiError> {
     let pool = state.parts.databases.pool(&context.project.reference)?;
     let request = body.into_request(idempotency_key(&headers)?);
-    let outcome = migrate::apply(&pool, request).await?;
+    let outcome = migrate::apply(&pool, request).await;
+    if let Ok(connections) = state.connections() {
+        connections.invalidate_schemas(&context.project.reference);
+    }
+    let outcome = outcome?;
     let replayed = outcome.replayed.then_some([(REPLAYED, "true")]);
     Ok((replayed, Json(MigrationResult::from(outcome))))
 }

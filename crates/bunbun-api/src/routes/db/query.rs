@@ -7,7 +7,10 @@ use axum::{
     extract::{FromRequestParts, State},
     response::{IntoResponse as _, Response},
 };
-use bunbun_databases::postgres::query::{self, Parameter, RowFormat};
+use bunbun_databases::postgres::{
+    pool::Pool,
+    query::{self, Parameter, RowFormat},
+};
 use bunbun_http::{ApiError, access::ServiceRole, extract::Json};
 use garde::Validate;
 use http::{
@@ -137,16 +140,29 @@ pub(crate) async fn run_query(
 ) -> Result<Response, ApiError> {
     let pool = state.parts.databases.pool(&context.project.reference)?;
     let request = body.into_request(state.parts.database_limits);
+    let changes = query::may_change_catalogue(&pool, &request);
+    let response = run(&pool, request, format).await;
+    if changes && let Ok(connections) = state.connections() {
+        connections.invalidate_schemas(&context.project.reference);
+    }
+    response
+}
+
+async fn run(
+    pool: &Pool,
+    request: query::Request,
+    format: Option<RowFormat>,
+) -> Result<Response, ApiError> {
     match format {
         None => {
-            let answer = query::run(&pool, &request).await?;
+            let answer = query::run(pool, &request).await?;
             let mut response = Response::new(Body::from(answer.body));
             let json = HeaderValue::from_static("application/json");
             response.headers_mut().insert(CONTENT_TYPE, json);
             Ok(response)
         }
         Some(format) => {
-            let rows = query::stream(&pool, request, format).await?;
+            let rows = query::stream(pool, request, format).await?;
             Ok((
                 [(CONTENT_TYPE, media_type(format))],
                 Body::from_stream(rows),

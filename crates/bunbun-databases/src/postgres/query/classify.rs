@@ -2,11 +2,10 @@
 //! their run may leave behind in the session.
 //!
 //! The scanner knows PostgreSQL's lexical rules (comments, quotes, dollar quotes), not its grammar.
-//! Where it is unsure it errs towards more cleaning, never less. Two things it cannot see: that a
-//! function with the name of a built-in one is the user's own, and what views, policies and
-//! triggers call. Writes are therefore always cleaned after; a view that changes the session for
-//! good (`set_config(…, false)`) is the one way to leave something behind, and all callers of one
-//! pool are the same role of the same project.
+//! Where it is unsure it errs towards more cleaning, never less. Writes are always cleaned after,
+//! because of what triggers call. What the names in a text that reads stand for (views, policies,
+//! domains, operators of the user) is asked of the server when the statement is prepared; that a
+//! function with the name of a built-in one is the user's own is the one thing nobody sees.
 
 /// What a text's run may leave behind in its session, from the least to the most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,6 +29,17 @@ pub(crate) struct Text {
     pub(crate) verb: String,
     /// Whether a statement copies from or to the client, which has no place here.
     pub(crate) copies_to_client: bool,
+    /// The names and operators of a text without effects, as far as they may be the user's.
+    pub(crate) names: Names,
+}
+
+/// What a text speaks of.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Names {
+    /// Of tables, views, types and columns; sorted.
+    pub(crate) words: Vec<String>,
+    /// Sorted.
+    pub(crate) operators: Vec<String>,
 }
 
 impl Text {
@@ -48,8 +58,10 @@ impl Text {
 enum Token<'a> {
     /// An unquoted word: keyword or name.
     Word(&'a str),
-    /// A quoted name.
-    Quoted,
+    /// A quoted name, as it stands between its quotes.
+    Quoted(&'a str),
+    /// A quoted name with escapes (`U&"…"`).
+    Escaped,
     /// A constant or a parameter.
     Value,
     /// Anything else.
@@ -63,6 +75,7 @@ pub(crate) fn classify(sql: &str) -> Text {
         effects: Effects::None,
         verb: String::new(),
         copies_to_client: false,
+        names: Names::default(),
     };
     let mut is_start = true;
     let mut is_copy = false;
@@ -90,6 +103,14 @@ pub(crate) fn classify(sql: &str) -> Text {
             if let Token::Word(word) = token {
                 text.copies_to_client |= is_copy && (is(word, "stdin") || is(word, "stdout"));
                 text.effects = text.effects.max(of_word(word));
+                // `SELECT … INTO` makes a table.
+                let inserts = matches!(last, Some(Token::Word(verb)) if is(verb, "insert") || is(verb, "merge"));
+                if is(word, "into") && !inserts {
+                    text.effects = Effects::Everything;
+                }
+            }
+            if token == Token::Escaped {
+                text.effects = text.effects.max(Effects::Session);
             }
             if token == Token::Symbol(b'(') {
                 text.effects = text.effects.max(of_call(before, last));
@@ -101,8 +122,48 @@ pub(crate) fn classify(sql: &str) -> Text {
     if text.statements > 1 {
         text.effects = Effects::Everything;
     }
+    if text.effects == Effects::None {
+        text.names = names(sql);
+    }
     text
 }
+
+/// The names and operators of a text; without those that can only be PostgreSQL's own.
+fn names(sql: &str) -> Names {
+    let (mut words, mut operators) = (Vec::new(), Vec::new());
+    let mut operator = String::new();
+    for token in Tokens(sql) {
+        if let Token::Symbol(symbol) = token
+            && OPERATORS.contains(&symbol)
+        {
+            operator.push(char::from(symbol));
+            continue;
+        }
+        if !operator.is_empty() {
+            operators.push(std::mem::take(&mut operator));
+        }
+        match token {
+            Token::Word(word) => {
+                let word = word.to_lowercase();
+                if HARMLESS.binary_search(&word.as_str()).is_err() {
+                    words.push(word);
+                }
+            }
+            Token::Quoted(name) => words.push(name.replace("\"\"", "\"")),
+            _ => {}
+        }
+    }
+    operators.extend((!operator.is_empty()).then_some(operator));
+    operators.retain(|operator| !["*", "=", "<", ">", "<=", ">=", "<>"].contains(&&**operator));
+    for list in [&mut words, &mut operators] {
+        list.sort();
+        list.dedup();
+    }
+    Names { words, operators }
+}
+
+/// What operators are made of.
+const OPERATORS: &[u8] = b"+-*/<>=~!@#%^&|`?";
 
 /// The number of the statement, from 1, that a character of a text belongs to; characters count
 /// from 1 too.
@@ -146,11 +207,9 @@ fn of_verb(token: Token<'_>) -> Effects {
     }
 }
 
-/// `SELECT … INTO`, row locks and writes inside of `WITH`.
+/// Row locks and writes inside of `WITH`.
 fn of_word(word: &str) -> Effects {
-    let writes = [
-        "insert", "update", "delete", "merge", "into", "share", "nextval",
-    ];
+    let writes = ["insert", "update", "delete", "merge", "share", "nextval"];
     if writes.iter().any(|write| is(word, write)) {
         Effects::Session
     } else {
@@ -172,7 +231,7 @@ fn of_call(before: Option<Token<'_>>, name: Option<Token<'_>>) -> Effects {
                 Effects::Everything
             }
         }
-        Some(Token::Quoted) => Effects::Everything,
+        Some(Token::Quoted(_) | Token::Escaped) => Effects::Everything,
         _ => Effects::None,
     }
 }
@@ -218,7 +277,11 @@ impl<'a> Iterator for Tokens<'a> {
         let first = *bytes.first()?;
         let (token, length) = match first {
             b'\'' => (Token::Value, quoted(bytes, b'\'', false)),
-            b'"' => (Token::Quoted, quoted(bytes, b'"', false)),
+            b'"' => {
+                let length = quoted(bytes, b'"', false);
+                let name = self.0.get(1..length - 1).unwrap_or_default();
+                (Token::Quoted(name), length)
+            }
             b'$' => match dollar_quoted(self.0) {
                 Some(length) => (Token::Value, length),
                 None => (
@@ -239,7 +302,7 @@ impl<'a> Iterator for Tokens<'a> {
                         (Token::Value, 1 + escape_string(&self.0[1..]))
                     }
                     (1, b'u' | b'U', Some(b'&'), Some(b'"')) => {
-                        (Token::Quoted, 2 + quoted(&bytes[2..], b'"', false))
+                        (Token::Escaped, 2 + quoted(&bytes[2..], b'"', false))
                     }
                     _ => (Token::Word(&self.0[..length]), length),
                 }

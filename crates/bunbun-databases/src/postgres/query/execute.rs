@@ -18,7 +18,7 @@ use super::{
     classify::{Effects, Text},
     output::{Document, Summary},
     parameters,
-    statements::{self, Prepared},
+    statements::{self, Preparation, Prepared},
 };
 
 pub(super) async fn run(
@@ -28,7 +28,7 @@ pub(super) async fn run(
     progress: &mut Progress,
 ) -> Result<Answer, Error> {
     let started = Instant::now();
-    let prepared = statements::prepare(lease, &request.sql, is_kept(text)).await?;
+    let prepared = prepare(lease, request, text).await?;
     let limit = limit(request, text);
     send(lease, &prepared.statement, request, limit).await?;
     progress.was_sent = true;
@@ -40,7 +40,7 @@ pub(super) async fn run(
                 return Err(error);
             }
             // Nothing was executed: the table changed under a plan that was kept.
-            let prepared = statements::prepare(lease, &request.sql, true).await?;
+            let prepared = prepare(lease, request, text).await?;
             send(lease, &prepared.statement, request, limit).await?;
             let outcome = collect(lease, &prepared.statement, request, text).await?;
             finish(outcome, &prepared.statement, text, started)
@@ -49,9 +49,15 @@ pub(super) async fn run(
     }
 }
 
-/// Statements that are planned are worth keeping; others run once and leave with `DISCARD ALL`.
-pub(super) fn is_kept(text: &Text) -> bool {
-    text.effects != Effects::Everything
+/// Has the statement prepared; what it may leave behind is cleaned after.
+pub(super) async fn prepare(
+    lease: &mut Lease,
+    request: &Request,
+    text: &Text,
+) -> Result<Preparation, Error> {
+    let prepared = statements::prepare(lease, &request.sql, text).await?;
+    lease.expect_effects(prepared.statement.effects);
+    Ok(prepared)
 }
 
 /// Rows that the server is asked for. A statement that only reads is cancelled when it returns

@@ -99,6 +99,9 @@ impl Drop for Lease {
         let Some(leased) = self.inner.take() else {
             return;
         };
+        if self.effects == Effects::Everything {
+            leased.pool.tables_changed();
+        }
         let connection = &leased.connection;
         if connection.is_broken() {
             return;

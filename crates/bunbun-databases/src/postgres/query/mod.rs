@@ -148,6 +148,12 @@ fn refuse_open_transaction(lease: &Lease) -> Result<(), Error> {
     ))
 }
 
+/// Whether a statement may change what the catalogue says.
+#[must_use]
+pub fn may_change_catalogue(pool: &Pool, request: &Request) -> bool {
+    !request.read_only && pool.texts().of(&request.sql).changes_everything()
+}
+
 /// How far the run of a statement came.
 #[derive(Debug)]
 struct Progress {

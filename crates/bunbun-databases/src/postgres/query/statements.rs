@@ -1,6 +1,10 @@
 //! Prepared statements of one connection, and the types that they speak of.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use postgres_protocol::message::frontend;
 
@@ -9,6 +13,7 @@ use super::{
         error::Error,
         wire::{self, Connection, Described, Reader, Tag},
     },
+    classify::{Effects, Names, Text},
     data_type::{Conversion, DataType},
     output, values,
 };
@@ -19,17 +24,24 @@ const MOST_STATEMENTS: usize = 128;
 /// Longer texts are not kept.
 const LONGEST_KEPT_BYTES: usize = 16 * 1024;
 
+/// How long a prepared statement is used. The server keeps the types of its parameters for ever:
+/// when a column gets another type, values would silently go through the old one.
+const BELIEVED: Duration = Duration::from_secs(1);
+
 /// The statements that a connection keeps prepared: the most recently used ones.
 #[derive(Default)]
 pub(crate) struct Statements {
     by_text: HashMap<Box<str>, Kept>,
     names: u64,
     clock: u64,
+    /// Those that were prepared before are out of date.
+    believed_from: Option<Instant>,
 }
 
 struct Kept {
     statement: Arc<Prepared>,
     used: u64,
+    since: Instant,
 }
 
 /// A statement that the server has prepared.
@@ -41,6 +53,8 @@ pub(crate) struct Prepared {
     pub(crate) columns: Vec<Column>,
     /// The columns as an answer describes them.
     pub(crate) fields: Vec<u8>,
+    /// What its run may leave behind; more than its text shows where it reads a view, for example.
+    pub(crate) effects: Effects,
 }
 
 /// A column of an answer.
@@ -64,9 +78,18 @@ impl Statements {
         self.by_text.remove(sql);
     }
 
+    /// Believes nothing that was prepared before: tables may have changed.
+    pub(crate) fn believe_from(&mut self, instant: Instant) {
+        self.believed_from = Some(instant);
+    }
+
     fn find(&mut self, sql: &str) -> Option<Arc<Prepared>> {
         self.clock += 1;
         let kept = self.by_text.get_mut(sql)?;
+        let is_past = self.believed_from.is_some_and(|from| kept.since <= from);
+        if is_past || kept.since.elapsed() > BELIEVED {
+            return None;
+        }
         kept.used = self.clock;
         Some(Arc::clone(&kept.statement))
     }
@@ -75,12 +98,17 @@ impl Statements {
         let kept = Kept {
             statement: Arc::clone(statement),
             used: self.clock,
+            since: Instant::now(),
         };
         self.by_text.insert(sql.into(), kept);
     }
 
-    /// Makes room for one more; the name of the statement that had to go.
-    fn evict(&mut self) -> Option<String> {
+    /// Makes room for this text; the name of the statement that had to go: that of the same text
+    /// which is out of date, or the one that was used least recently.
+    fn evict(&mut self, sql: &str) -> Option<String> {
+        if let Some(past) = self.by_text.remove(sql) {
+            return Some(past.statement.name.clone());
+        }
         if self.by_text.len() < MOST_STATEMENTS {
             return None;
         }
@@ -107,7 +135,7 @@ pub(crate) struct Preparation {
 pub(crate) async fn prepare(
     connection: &mut Connection,
     sql: &str,
-    keep: bool,
+    text: &Text,
 ) -> Result<Preparation, Error> {
     if let Some(statement) = connection.statements.find(sql) {
         return Ok(Preparation {
@@ -115,9 +143,10 @@ pub(crate) async fn prepare(
             was_kept: true,
         });
     }
-    let keep = keep && sql.len() <= LONGEST_KEPT_BYTES;
+    // Statements that are planned are worth keeping; others run once and leave with `DISCARD ALL`.
+    let keep = text.effects != Effects::Everything && sql.len() <= LONGEST_KEPT_BYTES;
     let evicted = if keep {
-        connection.statements.evict()
+        connection.statements.evict(sql)
     } else {
         None
     };
@@ -133,11 +162,16 @@ pub(crate) async fn prepare(
     let types = resolve(connection, &oids).await?;
     let names = described.fields.into_iter().map(|field| field.name);
     let columns = columns(names, types);
+    let effects = match text.effects {
+        Effects::None if hides_effects(connection, &text.names).await => Effects::Session,
+        effects => effects,
+    };
     let statement = Arc::new(Prepared {
         name,
         parameters,
         fields: output::fields(&columns),
         columns,
+        effects,
     });
     if keep {
         connection.statements.keep(sql, &statement);
@@ -146,6 +180,46 @@ pub(crate) async fn prepare(
         statement,
         was_kept: false,
     })
+}
+
+/// Whether a name or operator stands for something that may do more than its text shows: a view, a
+/// table with policies for us, a domain, or an operator that the user made.
+async fn hides_effects(connection: &mut Connection, names: &Names) -> bool {
+    if names.words.is_empty() && names.operators.is_empty() {
+        return false;
+    }
+    let sql = format!(
+        "select 1 from pg_catalog.pg_class c \
+         where c.relname = any(array[{words}]::pg_catalog.name[]) \
+           and (c.relkind in ('v', 'f') and {own} c.relnamespace) \
+             or c.relrowsecurity and pg_catalog.row_security_active(c.oid)) \
+         union all select 1 from pg_catalog.pg_type t \
+         where t.typname = any(array[{words}]::pg_catalog.name[]) \
+           and t.typtype = 'd' and {own} t.typnamespace) \
+         union all select 1 from pg_catalog.pg_operator o \
+         where o.oprname = any(array[{operators}]::pg_catalog.name[]) and {own} o.oprnamespace) \
+           and not exists(select from pg_catalog.pg_depend d \
+             where d.classid = 'pg_catalog.pg_operator'::pg_catalog.regclass \
+               and d.objid = o.oid and d.deptype = 'e') \
+         limit 1",
+        words = literals(&names.words),
+        operators = literals(&names.operators),
+        own = "not exists(select from pg_catalog.pg_namespace n \
+               where n.nspname in ('pg_catalog', 'information_schema') and n.oid =",
+    );
+    // Where it is not known, it is taken for granted.
+    simple_rows(connection, &sql, |_| ())
+        .await
+        .map_or(true, |rows| !rows.is_empty())
+}
+
+/// Texts as constants, whatever `standard_conforming_strings` says.
+fn literals(texts: &[String]) -> String {
+    let escape = |text: &String| {
+        let text = text.replace('\\', "\\\\").replace('\'', "''");
+        format!("E'{text}'")
+    };
+    texts.iter().map(escape).collect::<Vec<_>>().join(", ")
 }
 
 async fn describe(
@@ -298,11 +372,36 @@ async fn type_rows(connection: &mut Connection, oids: &[u32]) -> Result<Vec<Type
         .map(u32::to_string)
         .collect::<Vec<_>>()
         .join(", ");
-    connection.add_simple_query(&format!(
+    let sql = format!(
         "select t.oid, t.typname, t.typtype, t.typcategory, t.typelem, t.typbasetype, \
          coalesce(e.typdelim, ',') from pg_catalog.pg_type t \
          left join pg_catalog.pg_type e on e.oid = t.typelem where t.oid in ({list})"
-    ))?;
+    );
+    simple_rows(connection, &sql, |mut reader| {
+        let mut text = || {
+            let value = reader.value().flatten().unwrap_or_default();
+            String::from_utf8_lossy(value).into_owned()
+        };
+        TypeRow {
+            oid: text().parse().unwrap_or(0),
+            name: text(),
+            kind: text(),
+            category: text(),
+            element: text().parse().unwrap_or(0),
+            base: text().parse().unwrap_or(0),
+            delimiter: text().bytes().next().unwrap_or(b','),
+        }
+    })
+    .await
+}
+
+/// Runs a statement of ours; `read` gets each row at its first value.
+async fn simple_rows<T>(
+    connection: &mut Connection,
+    sql: &str,
+    read: impl Fn(Reader<'_>) -> T,
+) -> Result<Vec<T>, Error> {
+    connection.add_simple_query(sql)?;
     connection.flush().await?;
     let mut rows = Vec::new();
     let mut failure = None;
@@ -313,19 +412,7 @@ async fn type_rows(connection: &mut Connection, oids: &[u32]) -> Result<Vec<Type
             Tag::DataRow => {
                 let mut reader = Reader(connection.body());
                 reader.u16();
-                let mut text = || {
-                    let value = reader.value().flatten().unwrap_or_default();
-                    String::from_utf8_lossy(value).into_owned()
-                };
-                rows.push(TypeRow {
-                    oid: text().parse().unwrap_or(0),
-                    name: text(),
-                    kind: text(),
-                    category: text(),
-                    element: text().parse().unwrap_or(0),
-                    base: text().parse().unwrap_or(0),
-                    delimiter: text().bytes().next().unwrap_or(b','),
-                });
+                rows.push(read(reader));
             }
             _ => {}
         }

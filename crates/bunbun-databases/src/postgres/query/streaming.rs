@@ -17,7 +17,7 @@ use super::{
     classify::Text,
     execute::{self, Replies, Reply},
     output, refuse_open_transaction,
-    statements::{self, Prepared},
+    statements::Prepared,
 };
 
 /// Rows of one portion.
@@ -115,7 +115,7 @@ async fn begin(
     let work = async {
         let mut was_replanned = false;
         loop {
-            let prepared = statements::prepare(lease, &request.sql, execute::is_kept(text)).await?;
+            let prepared = execute::prepare(lease, request, text).await?;
             execute::send_open(lease, &prepared.statement, request, PORTION).await?;
             progress.was_sent = true;
             let mut replies = Replies::new(lease, request);

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{
     super::{error::Error, query::Parameter},
-    shape::{Kind, Shape},
+    shape::{Column, Kind, Shape},
     statement::{Place, ROW, Statement, no_column, refused},
 };
 
@@ -104,11 +104,13 @@ pub(super) struct Sort {
 pub(super) struct Term {
     /// The quoted expression.
     pub(super) sql: String,
+    /// What its value in a cursor is read from.
+    pub(super) read: String,
     descending: bool,
     nulls_first: bool,
     is_nullable: bool,
-    /// The type that its value in a cursor is converted to, where PostgreSQL does not see it.
-    cast: &'static str,
+    /// Converts its value in a cursor, where PostgreSQL does not see the type.
+    cast: String,
 }
 
 impl Sort {
@@ -128,34 +130,25 @@ impl Sort {
                 None => order.descending,
             };
             terms.push(Term {
-                sql: quoted(&column.name),
                 descending: order.descending,
                 nulls_first,
                 is_nullable: !column.not_null,
-                cast: "",
+                ..Term::of(column)
             });
         }
-        let mut add = |sql: String, cast| {
-            terms.push(Term {
-                sql,
-                descending: false,
-                nulls_first: false,
-                is_nullable: false,
-                cast,
-            });
-        };
-        for name in &shape.key {
-            if !seen.contains(&name.as_str()) {
-                add(quoted(name), "");
-            }
-        }
+        let rest = shape
+            .key
+            .iter()
+            .filter(|name| !seen.contains(&name.as_str()));
+        let columns = rest.filter_map(|name| shape.column(name));
+        terms.extend(columns.map(Term::of));
         let mut is_total = !shape.key.is_empty();
         // Where a row lies is unique, though it moves when it is written.
         if !is_total && shape.has_versions() {
             if shape.kind == Kind::Partitioned {
-                add(format!("{ROW}.tableoid"), "::oid");
+                terms.push(Term::new(format!("{ROW}.tableoid"), "::oid".to_owned()));
             }
-            add(format!("{ROW}.ctid"), "::tid");
+            terms.push(Term::new(format!("{ROW}.ctid"), "::tid".to_owned()));
             is_total = true;
         }
         Ok(Self { terms, is_total })
@@ -214,9 +207,33 @@ impl Sort {
 }
 
 impl Term {
+    fn new(sql: String, cast: String) -> Self {
+        Self {
+            read: sql.clone(),
+            sql,
+            descending: false,
+            nulls_first: false,
+            is_nullable: false,
+            cast,
+        }
+    }
+
+    /// A column that is never null, from the least to the greatest.
+    fn of(column: &Column) -> Self {
+        let plain = Self::new(quoted(&column.name), String::new());
+        match &column.text_type {
+            None => plain,
+            Some(text_type) => Self {
+                read: format!("{}::text", plain.sql),
+                cast: format!("::text::{text_type}"),
+                ..plain
+            },
+        }
+    }
+
     fn bind(&self, value: &Parameter, out: &mut Statement) {
         out.bind(value.clone(), Place::new("/cursor", "cursor"));
-        out.push(self.cast);
+        out.push(&self.cast);
     }
 
     fn write_equal(&self, value: &Parameter, out: &mut Statement) {

@@ -19,7 +19,7 @@ use super::{
     order::{Order, Sort},
     row::{Row, Selection},
     shape::{Shape, TableName},
-    statement::{Place, ROW, Statement, in_terms_of_request},
+    statement::{Place, Statement, in_terms_of_request},
 };
 
 /// Whether and how all rows that fit are counted.
@@ -116,7 +116,7 @@ async fn page(pool: &Pool, shape: &Shape, request: &ListRows) -> Result<Rows, Er
         .as_deref()
         .map(|text| cursor::read(text, &request.table, &sort))
         .transpose()?;
-    let leading: Vec<String> = sort.terms.iter().map(|term| term.sql.clone()).collect();
+    let leading: Vec<String> = sort.terms.iter().map(|term| term.read.clone()).collect();
     let selection = Selection::new(shape, request.columns.as_deref(), &leading)?;
     let mut statement = Statement::new("select ");
     selection.write(&mut statement);
@@ -174,9 +174,7 @@ fn write_from(
     more: impl FnOnce(&mut Statement) -> bool,
 ) -> Result<(), Error> {
     out.push(" from ");
-    out.table(&request.table);
-    out.push(" as ");
-    out.push(ROW);
+    shape.write_table(&request.table, out);
     out.push(" where ");
     match &request.filter {
         Some(filter) => filter.write(shape, out)?,
@@ -282,9 +280,7 @@ pub(super) async fn find(
     let mut statement = Statement::new("select ");
     selection.write(&mut statement);
     statement.push(" from ");
-    statement.table(table);
-    statement.push(" as ");
-    statement.push(ROW);
+    shape.write_table(table, &mut statement);
     statement.push(" where ");
     key::write_condition(&values, shape, &mut statement);
     let (query, places) = statement.into_request(timeout, true);

@@ -16,6 +16,7 @@ use super::super::{
     error::Error,
     pool::Pool,
 };
+use super::statement::{ROW, Statement};
 
 /// How long a shape is believed. One that is stale shows itself in PostgreSQL's refusal.
 const BELIEVED: Duration = Duration::from_secs(60);
@@ -54,6 +55,9 @@ pub(super) struct Column {
     pub(super) not_null: bool,
     /// PostgreSQL takes its values for texts.
     pub(super) is_text: bool,
+    /// Its type, where a value does not come back as it was when it goes through JSON: a JSON
+    /// `null` is not SQL's, and composite values have no form there.
+    pub(super) text_type: Option<String>,
 }
 
 /// A table as far as its rows are concerned.
@@ -71,7 +75,9 @@ const SHAPE: &str = "\
       'kind', c.relkind, \
       'rows_estimate', case when c.reltuples >= 0 then c.reltuples::int8 end, \
       'columns', coalesce((select json_agg(json_build_object( \
-           'name', a.attname, 'not_null', a.attnotnull, 'is_text', t.typcategory = 'S') \
+           'name', a.attname, 'not_null', a.attnotnull, 'is_text', t.typcategory = 'S', \
+           'text_type', case when t.typtype = 'c' or t.oid = 'jsonb'::regtype \
+                             then format_type(a.atttypid, a.atttypmod) end) \
            order by a.attnum) \
          from pg_attribute a join pg_type t on t.oid = a.atttypid \
          where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped), '[]'), \
@@ -93,6 +99,17 @@ const SHAPE: &str = "\
 impl Shape {
     pub(super) fn column(&self, name: &str) -> Option<&Column> {
         self.columns.iter().find(|column| column.name == name)
+    }
+
+    /// Writes the table as the place where its own rows are: without those of tables that inherit from
+    /// it, for which its key does not hold.
+    pub(super) fn write_table(&self, table: &TableName, out: &mut Statement) {
+        if self.kind == Kind::Table {
+            out.push("only ");
+        }
+        out.table(table);
+        out.push(" as ");
+        out.push(ROW);
     }
 
     /// Whether its rows have `xmin`.

@@ -190,9 +190,7 @@ pub async fn update(
                 ));
             }
             let mut statement = Statement::new("update ");
-            statement.table(table);
-            statement.push(" as ");
-            statement.push(ROW);
+            shape.write_table(table, &mut statement);
             for (index, (name, value)) in values.iter().enumerate() {
                 if shape.column(name).is_none() {
                     return Err(no_column(name, "/values"));
@@ -231,9 +229,7 @@ pub async fn delete(
         Box::pin(async move {
             check_changeable(&shape, table)?;
             let mut statement = Statement::new("delete from ");
-            statement.table(table);
-            statement.push(" as ");
-            statement.push(ROW);
+            shape.write_table(table, &mut statement);
             change(pool, &shape, table, key, versions, statement, timeout).await
         })
     })

@@ -177,11 +177,14 @@ async fn walk(tables: &Tables, request: &ListRows, name: &str) -> Vec<Value> {
 async fn pages_by_any_order_miss_and_repeat_nothing() {
     let Some(tables) = Tables::with(
         "create type mood as enum ('sad', 'ok');
+         create type pair as (one int, two text);
          create table keyed (a int, b text, n int, t timestamptz, f float8, m mood, x text not null,
-                             primary key (b, a));
+                             j jsonb, c pair, primary key (b, a));
          insert into keyed select g, chr(97 + g % 5), nullif(g % 7, 0), nullif(now() + g % 3 * interval '1 microsecond', now()),
              case g % 4 when 0 then 'NaN' when 1 then null when 2 then 0.1 + g else '-Infinity' end,
-             case g % 3 when 0 then null when 1 then 'sad'::mood else 'ok' end, 'x' || g % 2
+             case g % 3 when 0 then null when 1 then 'sad'::mood else 'ok' end, 'x' || g % 2,
+             case g % 5 when 0 then null when 1 then 'null' when 2 then '{\"a\": 1.00}' else to_jsonb(g % 7) end,
+             case when g % 4 > 0 then row(g % 3, 'a,b' || g % 2)::pair end
              from generate_series(1, 83) g;
          create table heap (a int); insert into heap select g % 3 from generate_series(1, 83) g;
          create table part (a int) partition by range (a);
@@ -202,6 +205,9 @@ async fn pages_by_any_order_miss_and_repeat_nothing() {
         ("keyed", "n,-t,f", "n, t desc, f, b, a"),
         ("keyed", "-m,x,n", "m desc, x, n, b, a"),
         ("keyed", "-b,-a", "b desc, a desc"),
+        ("keyed", "j", "j, b, a"),
+        ("keyed", "-j,c", "j desc, c, b, a"),
+        ("keyed", "-c", "c desc, b, a"),
         ("keyed", "-x,a", "x desc, a, b"),
         (
             "keyed",
@@ -370,5 +376,33 @@ async fn a_table_that_changed_is_looked_at_again() {
     assert_eq!(
         error.public_message().expect("one"),
         "No table 'public.nope'."
+    );
+}
+
+#[tokio::test]
+async fn rows_of_tables_that_inherit_are_not_the_parents() {
+    let Some(tables) = Tables::with(
+        "create table p (id int primary key, v int); create table c (x int) inherits (p);
+         insert into p values (1, 1); insert into c values (1, 2, 3), (5, 5, 5);",
+    )
+    .await
+    else {
+        return;
+    };
+    let page = tables.list(&ordered("p", "")).await.expect("a page");
+    assert_eq!(column(&page, "v"), [json!(1)]);
+    let name = public("p");
+    let limit = std::time::Duration::from_secs(5);
+    let values = [("v".to_owned(), json!(9).into())].into();
+    rows::update(&tables.pool, &name, "1", &values, None, limit)
+        .await
+        .expect("a change");
+    rows::delete(&tables.pool, &name, "1", None, limit)
+        .await
+        .expect("a removal");
+    let left = ask(&tables.pool, "select id, v from p order by id").await;
+    assert_eq!(
+        left["rows"],
+        json!([{ "id": 1, "v": 2 }, { "id": 5, "v": 5 }])
     );
 }

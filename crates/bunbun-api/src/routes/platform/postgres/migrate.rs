@@ -12,7 +12,6 @@ use http::HeaderMap;
 use super::{Which, connected};
 use crate::{
     access::{ProjectAccess, Write},
-    connections::Cacheable,
     openapi::{BodyRefusals, ConflictRefusals, ConnectionRefusals, OwnerRefusals, ThingRefusals},
     routes::db::migrate::{CreateMigration, MigrationResult, REPLAYED, idempotency_key},
     state::ApiState,
@@ -52,7 +51,7 @@ pub(crate) async fn create_postgres_migration(
         .await?;
     let postgres = connected(&state, &access, which.connection.as_deref()).await?;
     let outcome = postgres.migrate(request).await;
-    connections.invalidate(&postgres, Cacheable::Schemas);
+    connections.invalidate_schemas(&postgres.project);
     let outcome = outcome?;
     let replayed = outcome.replayed.then_some([(REPLAYED, "true")]);
     Ok((replayed, Json(MigrationResult::from(outcome))))

@@ -24,7 +24,6 @@ use utoipa::ToSchema;
 use super::{Which, answer, connected};
 use crate::{
     access::{ProjectAccess, Read},
-    connections::Cacheable,
     openapi::{
         BodyRefusals, ConflictRefusals, ConnectionRefusals, OwnerRefusals, ParameterRefusals,
         ThingRefusals,
@@ -140,9 +139,7 @@ pub(crate) async fn run_postgres_query(
     let changes = postgres.may_change_catalogue(&request);
     let response = run(&postgres, &id, request, format).await;
     if changes {
-        state
-            .connections()?
-            .invalidate(&postgres, Cacheable::Schemas);
+        state.connections()?.invalidate_schemas(&postgres.project);
     }
     response
 }

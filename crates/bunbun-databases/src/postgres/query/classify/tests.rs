@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::{Effects, HARMLESS, classify};
+use super::{Effects, HARMLESS, Names, classify};
 
 #[test]
 fn the_list_of_harmless_names_is_sorted() {
@@ -51,7 +51,8 @@ fn whatever_may_touch_the_session_is_cleaned_after() {
         "insert into t values (1)",
         "update t set a = 1",
         "with x as (delete from t returning *) select * from x",
-        "select * into temp x from t",
+        "with x as (insert into t select 1 returning *) select * from x",
+        "select * from U&\"x\"",
         "select * from t for update",
     ] {
         assert_eq!(classify(sql).effects, Effects::Session, "{sql}");
@@ -66,6 +67,8 @@ fn whatever_may_touch_the_session_is_cleaned_after() {
         "begin",
         "do $$ begin end $$",
         "explain analyze select 1",
+        "select * into temp x from t",
+        "with a as (select 1) select * into x from a",
         "prepare a as select 1",
         "select 1; select 2",
         "create temp table x ()",
@@ -89,4 +92,15 @@ proptest! {
     fn any_text_is_scanned_to_its_end(sql in "[a-z'\"$;/*\\-\\\\ (é\n]{0,60}|.*") {
         let _ = classify(&sql);
     }
+}
+
+#[test]
+fn names_and_operators_that_may_be_the_users_are_found() {
+    let names = classify(
+        "select a.\"B \"\"c\", 'no', x::Money2 from S.t /* no */ where a @@@ $1 and b <= 1 -- no",
+    )
+    .names;
+    assert_eq!(names.words, ["B \"c", "a", "b", "money2", "s", "t", "x"]);
+    assert_eq!(names.operators, ["@@@"]);
+    assert_eq!(classify("update t set a = 1").names, Names::default());
 }
