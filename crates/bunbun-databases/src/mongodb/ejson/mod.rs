@@ -1,6 +1,6 @@
 //! MongoDB Extended JSON v2 (mongodb/specifications, `extended-json`): from raw BSON to text and back.
 //!
-//! Neither direction builds a model of the document: [`write`] reads the server's bytes and
+//! Neither direction builds a model of the document: [`mod@write`] reads the server's bytes and
 //! appends JSON, [`parse`] reads JSON and appends BSON. Reading back what was written in
 //! [`Format::Canonical`] gives the same bytes (NaN's payload aside), whatever the types.
 
