@@ -186,6 +186,19 @@ impl Options {
         }
     }
 
+    /// Texts that are free, certificates aside.
+    pub(super) fn texts(&self) -> [Option<&str>; 3] {
+        match self {
+            Self::Postgres(options) => [options.application_name.as_deref(), None, None],
+            Self::Redis(options) => [options.sentinel_master.as_deref(), None, None],
+            Self::Mongodb(options) => [
+                options.auth_source.as_deref(),
+                options.replica_set.as_deref(),
+                options.app_name.as_deref(),
+            ],
+        }
+    }
+
     /// The kind that they are for.
     #[must_use]
     pub const fn database_type(&self) -> DatabaseType {

@@ -87,6 +87,13 @@ pub(super) fn parse(text: &SecretString) -> Result<Settings, InvalidSettings> {
              mongodb, mongodb+srv.",
         )
     })?;
+    let authority_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    // What follows would be told again, as a database or an option.
+    if rest[authority_end..].contains('@') {
+        return Err(bad(
+            "The URL has an '@' behind its host. Encode a password's / ? # @ as %2F %3F %23 %40.",
+        ));
+    }
     let (rest, fragment) = rest.split_once('#').unwrap_or((rest, ""));
     let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -356,7 +363,8 @@ pub(super) fn validate(settings: &Settings) -> Result<(), InvalidSettings> {
         return bad("hosts", "A connection has 1 to 50 hosts.");
     }
     for host in &settings.hosts {
-        if host.name.is_empty() || host.name.len() > 255 || host.name.contains('/') {
+        let is_odd = |c: char| c.is_control() || c.is_whitespace() || matches!(c, '/' | '@');
+        if host.name.is_empty() || host.name.len() > 255 || host.name.contains(is_odd) {
             return bad(
                 "hosts",
                 "A host is a name or an address, without scheme and path.",
@@ -395,17 +403,22 @@ pub(super) fn validate(settings: &Settings) -> Result<(), InvalidSettings> {
             );
         }
     }
+    let is_odd = |text: &str| text.len() > 255 || text.contains(char::is_control);
+    if settings.options.texts().into_iter().flatten().any(is_odd) {
+        return bad(
+            "options",
+            "A text of the options is longer than 255 bytes or has control characters.",
+        );
+    }
     if settings.tls == TlsMode::Prefer && settings.database_type != DatabaseType::Postgres {
         return bad(
             "tls",
             "'prefer' is for PostgreSQL only; use disable, require or verify-full.",
         );
     }
-    if settings
-        .options
-        .ca_certificate()
-        .is_some_and(|pem| pem.len() > 64 * 1024 || !pem.contains("-----BEGIN CERTIFICATE-----"))
-    {
+    if settings.options.ca_certificate().is_some_and(|pem| {
+        pem.len() > 64 * 1024 || pem.contains('\0') || !pem.contains("-----BEGIN CERTIFICATE-----")
+    }) {
         return bad(
             "options",
             "ca_certificate is the PEM text of a certificate.",

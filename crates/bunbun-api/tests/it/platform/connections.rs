@@ -255,6 +255,22 @@ async fn lists_are_paged() {
 }
 
 #[tokio::test]
+async fn a_name_with_srv_records_is_reached_with_tls_unless_told_otherwise() {
+    let Some(api) = api(Setup::default()).await else {
+        return;
+    };
+    let path = "/api/platform/mongodb/default/connections";
+    for (identifier, tls) in [("a", None), ("b", Some("disable"))] {
+        let mut body = json!({ "identifier": identifier, "host": "db.example.com", "options": { "srv": true } });
+        if let Some(tls) = tls {
+            body["tls"] = json!(tls);
+        }
+        let made = created(&api, path, body).await;
+        assert_eq!(made["tls"], tls.unwrap_or("verify-full"));
+    }
+}
+
+#[tokio::test]
 async fn what_cannot_be_used_is_refused_with_its_place() {
     let Some(api) = api(Setup::default()).await else {
         return;
@@ -295,6 +311,16 @@ async fn what_cannot_be_used_is_refused_with_its_place() {
         (
             json!({ "identifier": "a", "host": "h", "port": 0 }),
             "/hosts",
+        ),
+        (json!({ "identifier": "a", "host": "a\0b" }), "/hosts"),
+        (json!({ "identifier": "a", "host": "a\r\nX: y" }), "/hosts"),
+        (
+            json!({ "identifier": "a", "host": "h", "options": { "mode": "sentinel", "sentinel_master": "a\0" } }),
+            "/options",
+        ),
+        (
+            json!({ "identifier": "a", "host": "h", "options": { "mode": "sentinel", "sentinel_master": "a".repeat(300) } }),
+            "/options",
         ),
         (
             json!({ "identifier": "a", "host": "/tmp/redis.sock" }),

@@ -254,6 +254,11 @@ impl NewConnection {
         if let Some(options) = self.options {
             settings.options = merged(kind, &settings.options, options)?;
         }
+        // As the URL `mongodb+srv` has it.
+        let srv = matches!(&settings.options, Options::Mongodb(options) if options.srv);
+        if srv && self.url.is_none() && self.tls.is_none() {
+            settings.tls = TlsMode::VerifyFull;
+        }
         let password = match (&self.url, self.password) {
             (Some(_), _) => settings
                 .password

@@ -377,8 +377,9 @@ pub(crate) async fn get_connection(
 
 /// Replace a stored connection
 ///
-/// What is not sent has its default, except the password: it stays unless it is sent, or removed by
-/// null. A change of hosts, of the certificate, or to weaker TLS needs it again.
+/// What is not sent has its default, except the password beside fields: it stays unless it is sent,
+/// or removed by null. A URL says everything: without a password in it there is none. A change of
+/// hosts, of the certificate, or to weaker TLS needs the password again.
 #[utoipa::path(
     put, path = "/api/platform/{database_type}/{ref}/connections/{id}", tag = "connections",
     security(("bearer" = []), ("apikey" = [])),
