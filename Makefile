@@ -125,6 +125,7 @@ bench: build ## Compare with nginx, haproxy, caddy and pgbench on this machine (
 	bench/storage/run
 	bench/databases/postgres.py
 	bench/databases/redis.py
+	bench/databases/mongodb.py
 
 .PHONY: container
 container: ## Build the container image bunbun:local

@@ -35,7 +35,8 @@ def raise_open_files(wanted):
 class Server:
     """One server: a process and its descendants."""
 
-    def __init__(self, name, command, directory, *, environment=None, user=None, log="server.log"):
+    def __init__(self, name, command, directory, *, environment=None, user=None, log="server.log",
+                 stdin=subprocess.DEVNULL):
         self.name = name
         self.directory = Path(directory)
         self.log = self.directory / log
@@ -45,7 +46,7 @@ class Server:
                 [str(part) for part in command],
                 cwd=self.directory,
                 env=environment,
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=output,
                 stderr=output,
                 user=user,

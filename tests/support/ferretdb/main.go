@@ -34,7 +34,7 @@ func main() {
 }
 
 func run(listen, data string) error {
-	url := "file:memory?mode=memory"
+	url := "file:./?mode=memory"
 	if data != "" {
 		directory, err := filepath.Abs(data)
 		if err != nil {
