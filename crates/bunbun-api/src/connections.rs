@@ -26,7 +26,7 @@ use bunbun_core::{
     task,
 };
 use bunbun_databases::{
-    Database, Error,
+    Database, DatabaseType, Error, Settings,
     postgres::Postgres,
     registry::{PoolKey, Registry},
 };
@@ -227,14 +227,7 @@ impl Connections {
     ) -> Result<Connected<D>, Error> {
         let key = pool_key(access.project(), &row);
         access.attempt().works_on(self, key.clone());
-        let settings = async {
-            let data_key = self
-                .0
-                .secrets
-                .key_for(&self.0.store, &key.project, &row.settings);
-            let data_key = data_key.await.map_err(Error::classified)?;
-            secrets::open(&key.project, D::TYPE, &row, data_key.as_deref())
-        };
+        let settings = self.opened(&key.project, D::TYPE, &row);
         let outcome = self.0.registry.get::<D>(&key, settings).await;
         self.note(access.project(), &row, outcome.as_ref().err());
         Ok(Connected {
@@ -244,6 +237,21 @@ impl Connections {
             version: row.version,
             fresh: access.wants_fresh(),
         })
+    }
+
+    /// A stored connection's settings with its password.
+    async fn opened(
+        &self,
+        project: &ProjectRef,
+        kind: DatabaseType,
+        row: &DatabaseConnection,
+    ) -> Result<Settings, Error> {
+        let key = self
+            .0
+            .secrets
+            .key_for(&self.0.store, project, &row.settings);
+        let key = key.await.map_err(Error::classified)?;
+        secrets::open(project, kind, row, key.as_deref())
     }
 
     /// The stored connection, as it was up to five minutes ago.
@@ -308,7 +316,11 @@ impl Connections {
         let (status, message) = match failure {
             None => (Status::Active, None),
             Some(error) => match error.code() {
-                Code::ConnectionFailed | Code::AuthenticationFailed | Code::HostNotAllowed => (
+                // Internal: the stored password cannot be opened.
+                Code::ConnectionFailed
+                | Code::AuthenticationFailed
+                | Code::HostNotAllowed
+                | Code::Internal => (
                     Status::Error,
                     error.public_message().map(std::borrow::Cow::into_owned),
                 ),

@@ -97,6 +97,8 @@ struct Inner {
     /// Versions that were changed or removed lately, and when: a caller who read the connection
     /// before that must not open it again.
     past: Mutex<HashMap<ConnectionId, (i64, Instant)>>,
+    /// Versions whose server answered once. Failures of others are told as late as a trial's.
+    reached: Mutex<HashMap<ConnectionId, i64>>,
 }
 
 /// The place of one pool.
@@ -157,6 +159,7 @@ impl Builder {
             limits: self.limits,
             slots: Mutex::default(),
             past: Mutex::default(),
+            reached: Mutex::default(),
         }))
     }
 }
@@ -193,7 +196,8 @@ impl Registry {
     /// The pool of a stored connection, opened if it is not; `settings` is asked only then.
     ///
     /// # Errors
-    /// What keeps the engine from connecting; `POOL_EXHAUSTED` where too many wait for that or the
+    /// What keeps the engine from connecting, after [`RegistryLimits::test_timeout`] where it never
+    /// did; `POOL_EXHAUSTED` where too many wait for that or the
     /// project has too many pools in use; `CONNECTION_NOT_FOUND` where the connection was changed or
     /// removed after the caller read it: read it again.
     pub async fn get<D: Database>(
@@ -237,18 +241,32 @@ impl Registry {
             return Err(failure.repeat());
         }
         let driver = self.driver(slot.database_type)?;
-        let limit = self.0.limits.pool.connect_timeout.saturating_mul(2);
+        let reached = self.0.reached.lock().get(&slot.key.id).copied();
+        let is_known = reached == Some(slot.key.version);
+        let limit = if is_known {
+            self.0.limits.pool.connect_timeout.saturating_mul(2)
+        } else {
+            self.0.limits.test_timeout
+        };
+        let deadline = tokio::time::Instant::now() + limit;
         let attempt = async {
             let settings = settings.await?;
             driver
                 .connect(&settings, &self.0.egress, &self.0.limits.pool)
                 .await
         };
-        let outcome = tokio::time::timeout(limit, attempt)
+        let outcome = tokio::time::timeout_at(deadline, attempt)
             .await
             .unwrap_or_else(|elapsed| Err(Error::connection_failed(elapsed)));
+        let outcome = match outcome {
+            Err(error) if !is_known => Err(told_late(error, deadline).await),
+            other => other,
+        };
         match outcome {
             Ok(pool) => {
+                let mut reached = self.0.reached.lock();
+                reached.insert(slot.key.id, slot.key.version);
+                drop(reached);
                 tracing::debug!(connection = %slot.key.id, kind = %slot.database_type, "opened a pool");
                 state.failure = None;
                 let mut open = slot.open.lock();
@@ -324,6 +342,7 @@ impl Registry {
     pub fn retire(&self, id: ConnectionId, version: i64) {
         let mut slots = self.0.slots.lock();
         self.0.past.lock().insert(id, (version, Instant::now()));
+        self.0.reached.lock().remove(&id);
         let is_old = |slot: &Arc<Slot>| slot.key.version <= version;
         let slot = match slots.get(&id).is_some_and(is_old) {
             true => slots.remove(&id),
@@ -392,15 +411,8 @@ impl Registry {
             .await
             .unwrap_or_else(|elapsed| Err(Error::connection_failed(elapsed)));
         match outcome {
-            Err(error) if matches!(error.code(), bunbun_core::Code::Timeout) => {
-                tokio::time::sleep_until(deadline).await;
-                Err(Error::connection_failed(error))
-            }
-            Err(error) if error.is_connection_failed() => {
-                tokio::time::sleep_until(deadline).await;
-                Err(error)
-            }
-            other => other,
+            Err(error) => Err(told_late(error, deadline).await),
+            trial => trial,
         }
     }
 
@@ -508,6 +520,19 @@ impl Registry {
             }
         }
     }
+}
+
+/// A failure to get through to a host, at the deadline and as if it were always the same one;
+/// others as they are.
+async fn told_late(error: Error, deadline: tokio::time::Instant) -> Error {
+    let is_slow = matches!(error.code(), bunbun_core::Code::Timeout);
+    if is_slow || error.is_connection_failed() {
+        tokio::time::sleep_until(deadline).await;
+    }
+    if is_slow {
+        return Error::connection_failed(error);
+    }
+    error
 }
 
 fn gauge(name: &'static str, kind: &'static str, state: Option<&'static str>, count: usize) {

@@ -1,6 +1,7 @@
 //! The table `platform.data_keys`: projects' data keys, wrapped by the installation's master key.
 
 use bunbun_core::id::{DataKeyId, ProjectRef};
+use tokio_postgres::Row;
 
 use crate::{Error, Executor};
 
@@ -60,6 +61,25 @@ pub async fn insert<C: Executor>(
     Ok(inserted == 1)
 }
 
+/// Keeps the project's data key where it is until the transaction ends. `false`: it is not, or no
+/// longer, this one.
+///
+/// # Errors
+/// Those of the connection.
+pub async fn lock<C: Executor>(
+    transaction: &C,
+    project: &ProjectRef,
+    id: DataKeyId,
+) -> Result<bool, Error> {
+    const SQL: &str =
+        "select from platform.data_keys where project_ref = $1 and id = $2 for key share";
+    let statement = transaction.prepare_cached(SQL).await?;
+    let row = transaction
+        .query_opt(&statement, &[&project.as_str(), &id.0])
+        .await?;
+    Ok(row.is_some())
+}
+
 /// The names of all master keys that wrap something, each with how many data keys it wraps. Of all
 /// projects: a master key is the installation's.
 ///
@@ -73,6 +93,38 @@ pub async fn list_master_key_ids<C: Executor>(client: &C) -> Result<Vec<(String,
     rows.iter()
         .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
         .collect()
+}
+
+/// Data keys of all projects, in the order of their ids.
+///
+/// # Errors
+/// Those of the connection.
+pub async fn list_after<C: Executor>(
+    client: &C,
+    after: Option<DataKeyId>,
+    limit: u32,
+) -> Result<Vec<(ProjectRef, WrappedKey)>, Error> {
+    const SQL: &str = "select project_ref, id, wrapped_key from platform.data_keys \
+         where $1::uuid is null or id > $1 order by id limit $2";
+    let statement = client.prepare_cached(SQL).await?;
+    let rows = client
+        .query(&statement, &[&after.map(|id| id.0), &i64::from(limit)])
+        .await?;
+    owned(&rows)
+}
+
+/// The projects with stored passwords that have no data key: nobody can read those any more.
+///
+/// # Errors
+/// Those of the connection.
+pub async fn list_missing<C: Executor>(client: &C) -> Result<Vec<ProjectRef>, Error> {
+    const SQL: &str = "select distinct project_ref from platform.database_connections c \
+         where password is not null and not exists \
+             (select from platform.data_keys k where k.project_ref = c.project_ref) \
+         order by project_ref";
+    let statement = client.prepare_cached(SQL).await?;
+    let rows = client.query(&statement, &[]).await?;
+    rows.iter().map(project).collect()
 }
 
 /// Some data keys, of all projects, that another master key than this one wraps.
@@ -90,12 +142,13 @@ pub async fn list_not_wrapped_by<C: Executor>(
     let rows = client
         .query(&statement, &[&master_key_id, &i64::from(limit)])
         .await?;
+    owned(&rows)
+}
+
+fn owned(rows: &[Row]) -> Result<Vec<(ProjectRef, WrappedKey)>, Error> {
     rows.iter()
         .map(|row| {
-            let reference: String = row.try_get(0)?;
-            let project = reference
-                .parse()
-                .map_err(|_| Error::Corrupt("data_keys.project_ref"))?;
+            let project = project(row)?;
             let key = WrappedKey {
                 id: DataKeyId(row.try_get(1)?),
                 wrapped_key: row.try_get(2)?,
@@ -103,6 +156,13 @@ pub async fn list_not_wrapped_by<C: Executor>(
             Ok((project, key))
         })
         .collect()
+}
+
+fn project(row: &Row) -> Result<ProjectRef, Error> {
+    let reference: String = row.try_get(0)?;
+    reference
+        .parse()
+        .map_err(|_| Error::Corrupt("data_keys.project_ref"))
 }
 
 /// Replaces a data key's wrapping, where it still is the one that was read. `false`: someone else

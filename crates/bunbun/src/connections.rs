@@ -81,7 +81,11 @@ pub(crate) async fn check_master_keys(config: &Config, store: &Store) -> Result<
     let Some(master) = master_keys(&config.keys)? else {
         return Ok(());
     };
-    match tokio::time::timeout(CHECK_TIMEOUT, secrets::check(store, &master)).await {
+    let look = async {
+        secrets::check(store, &master).await?;
+        secrets::survey(store, &master).await
+    };
+    match tokio::time::timeout(CHECK_TIMEOUT, look).await {
         Ok(Err(error @ KeyError::OtherMasterKey { .. })) => Err(Failure::because(
             "the stored secrets belong to another DATABASE_ENCRYPTION_KEY; nothing was changed",
             &error,

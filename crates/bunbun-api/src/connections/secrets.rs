@@ -8,7 +8,7 @@ use bunbun_core::{
 };
 use bunbun_databases::{DatabaseType, Error, Host, Options, Settings, TlsMode};
 use bunbun_store::{
-    Store,
+    Executor, Store,
     data_keys::{self, WrappedKey},
     database_connections::{DatabaseConnection, StoredSettings},
 };
@@ -64,6 +64,10 @@ impl Secrets {
             None => {
                 // A wrong master key must not begin a second set of keys.
                 check(store, master).await?;
+                // Nor must a second key hide that the first one is lost.
+                if data_keys::list_missing(&client).await?.contains(project) {
+                    return Err(KeyError::Lost);
+                }
                 let new = DataKey::generate();
                 let wrapped = WrappedKey {
                     id: new.id(),
@@ -82,6 +86,21 @@ impl Secrets {
         let key = Arc::new(master.unwrap(project, stored.id, &stored.wrapped_key)?);
         self.data_keys.insert(project.clone(), Arc::clone(&key));
         Ok(key)
+    }
+
+    /// Makes sure that the store still has the data key that a password was sealed with: nobody
+    /// could read it otherwise.
+    pub(super) async fn lock<C: Executor>(
+        &self,
+        transaction: &C,
+        project: &ProjectRef,
+        sealed: &[u8],
+    ) -> Result<(), KeyError> {
+        if data_keys::lock(transaction, project, DataKey::id_of(sealed)?).await? {
+            return Ok(());
+        }
+        self.data_keys.invalidate(project);
+        Err(KeyError::Lost)
     }
 }
 
@@ -105,6 +124,34 @@ pub async fn check(store: &Store, master: &MasterKeys) -> Result<(), KeyError> {
     Ok(())
 }
 
+/// Says in the log which data keys are damaged or missing, and with them all passwords of their
+/// projects. Other projects work on.
+///
+/// # Errors
+/// The store's.
+pub async fn survey(store: &Store, master: &MasterKeys) -> Result<(), KeyError> {
+    const PAGE: u32 = 100;
+    const HELP: &str = "restore platform.data_keys from a backup, or store the passwords again";
+    let client = store.client().await?;
+    for project in data_keys::list_missing(&client).await? {
+        tracing::error!(%project, "the data key of stored passwords is gone: {HELP}");
+    }
+    let mut after = None;
+    loop {
+        let page = data_keys::list_after(&client, after, PAGE).await?;
+        for (project, key) in &page {
+            if let Err(error) = master.unwrap(project, key.id, &key.wrapped_key) {
+                let error = bunbun_core::error::chain(&error);
+                tracing::error!(%project, data_key = %key.id.0, error, "a data key cannot be opened: {HELP}");
+            }
+        }
+        after = match page.last() {
+            Some((_, last)) if page.len() == PAGE as usize => Some(last.id),
+            _ => return Ok(()),
+        };
+    }
+}
+
 /// Why there is no data key.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
@@ -123,6 +170,9 @@ pub enum KeyError {
         /// The configured one.
         current: String,
     },
+    /// Stored passwords have no data key any more, or it is another one than this node knows.
+    #[error("the data key of the project's stored passwords is gone")]
+    Lost,
     /// The store.
     #[error(transparent)]
     Store(#[from] bunbun_store::Error),
@@ -133,6 +183,7 @@ impl bunbun_core::Classify for KeyError {
         match self {
             Self::Encryption(error) => error.code(),
             Self::OtherMasterKey { .. } => bunbun_core::Code::ServiceUnavailable,
+            Self::Lost => bunbun_core::Code::Internal,
             Self::Store(error) => error.code(),
         }
     }
@@ -143,6 +194,12 @@ impl bunbun_core::Classify for KeyError {
             Self::OtherMasterKey { .. } => Some(
                 "The stored secrets cannot be read with the configured DATABASE_ENCRYPTION_KEY; \
                  the operator has to set the right one."
+                    .into(),
+            ),
+            Self::Lost => Some(
+                "The key of the project's stored passwords is gone from platform.data_keys; nothing \
+                 was stored. The operator has to restore it from a backup, or remove the stored \
+                 passwords."
                     .into(),
             ),
             Self::Store(error) => error.public_message(),

@@ -144,6 +144,9 @@ impl Connections {
             .transaction()
             .await
             .map_err(bunbun_store::Error::from)?;
+        if let Some(sealed) = &stored.password {
+            self.0.secrets.lock(&transaction, project, sealed).await?;
+        }
         rows::lock_project(&transaction, project).await?;
         if stored.is_primary {
             rows::update_no_primary_but(&transaction, project, kind, id).await?;
@@ -183,6 +186,9 @@ impl Connections {
             .transaction()
             .await
             .map_err(bunbun_store::Error::from)?;
+        if let (Some(sealed), PasswordChange::Set(_)) = (&stored.password, &draft.password) {
+            self.0.secrets.lock(&transaction, project, sealed).await?;
+        }
         rows::lock_project(&transaction, project).await?;
         let current = rows::lock(&transaction, project, kind.as_str(), id).await?;
         // What was changed since it was read may be what the change builds on.

@@ -6,7 +6,7 @@ use bunbun_core::{Classify as _, Code, id::ConnectionId};
 use bunbun_databases::{DatabaseType, Error, ServerInfo, Settings};
 use bunbun_http::ApiError;
 
-use super::{Connections, secrets};
+use super::Connections;
 use crate::access::{ProjectAccess, Write};
 
 /// How a trial ended.
@@ -58,12 +58,11 @@ impl Connections {
         let row = self.stored(project, kind, id).await?;
         self.audit(access, "connection.test", &id.to_string())
             .await?;
-        let key = self
-            .0
-            .secrets
-            .key_for(&self.0.store, project, &row.settings);
-        let settings = secrets::open(project, kind, &row, key.await?.as_deref())?;
-        let trial = Box::pin(self.0.registry.test(&settings)).await;
+        let opened = self.opened(project, kind, &row).await;
+        let trial = match opened {
+            Ok(settings) => Box::pin(self.0.registry.test(&settings)).await,
+            Err(error) => Err(error),
+        };
         self.note(project, &row, trial.as_ref().err());
         outcome(trial)
     }

@@ -258,6 +258,66 @@ async fn a_wrong_master_key_is_told_and_overwrites_nothing() {
 }
 
 #[tokio::test]
+async fn a_lost_data_key_is_told_and_not_replaced() {
+    let Some(api) = api(Setup::default()).await else {
+        return;
+    };
+    let made = created(
+        &api,
+        POSTGRES,
+        json!({ "identifier": "a", "url": url(&api) }),
+    )
+    .await;
+    execute(&api, "delete from platform.data_keys").await;
+    let database = api.database.as_ref().expect("a database");
+    let connections = super::connections(database, Setup::default());
+    let other_node = Api::new(None, None, |parts| parts.connections = Some(connections));
+    // Neither who has the key in memory nor who never had it seals more passwords.
+    for node in [&api, &other_node] {
+        for (path, body) in [
+            (POSTGRES, json!({ "identifier": "b", "url": url(&api) })),
+            (
+                REDIS,
+                json!({ "identifier": "c", "url": "redis://:hunter2@127.0.0.1" }),
+            ),
+        ] {
+            let reply = send(node, "POST", path, &body).await;
+            assert_eq!(reply.error(), (500, "INTERNAL".to_owned()), "{path}");
+        }
+        let path = format!("{POSTGRES}/{}", id(&made));
+        let reply = send(node, "PATCH", &path, &json!({ "password": "hunter3" })).await;
+        assert_eq!(reply.error(), (500, "INTERNAL".to_owned()));
+        assert!(
+            reply.text().contains("platform.data_keys"),
+            "{}",
+            reply.text()
+        );
+    }
+    let path = format!("{POSTGRES}/{}/test", id(&made));
+    let reply = send(&other_node, "POST", &path, &Value::Null).await;
+    assert_eq!(reply.error(), (500, "INTERNAL".to_owned()));
+    let client = database.superuser().await;
+    eventually("the status is kept", async || {
+        let row = client
+            .query_one(
+                "select (select count(*) from platform.data_keys) = 0 and count(*) = 1 \
+                     and bool_and(status = 'ERROR' and last_error like '%platform.data_keys%') \
+                 from platform.database_connections",
+                &[],
+            )
+            .await;
+        row.expect("a row").get::<_, bool>(0)
+    })
+    .await;
+    // Without the password that nobody can read, a new key may begin.
+    let path = format!("{POSTGRES}/{}", id(&made));
+    for body in [json!({ "password": null }), json!({ "password": "again" })] {
+        let reply = send(&other_node, "PATCH", &path, &body).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+    }
+}
+
+#[tokio::test]
 async fn hosts_that_are_not_allowed_are_refused_in_every_spelling() {
     let setup = Setup {
         allow: Vec::new(),
