@@ -83,6 +83,10 @@ pub(super) fn write_condition(values: &[Parameter], shape: &Shape, out: &mut Sta
         out.column(name);
         out.push(" = ");
         out.bind(value.clone(), Place::new("/key", "key"));
+        if let Some(text_type) = shape.text_type(name) {
+            out.push("::text::");
+            out.push(text_type);
+        }
     }
 }
 

@@ -102,6 +102,9 @@ impl<'a> Selection<'a> {
         let keys = self.shape.key.iter().map(|name| {
             let mut column = Statement::default();
             column.column(name);
+            if self.shape.text_type(name).is_some() {
+                column.push("::text");
+            }
             column.sql
         });
         for (index, expression) in keys.chain(self.leading.iter().cloned()).enumerate() {

@@ -56,7 +56,8 @@ pub(super) struct Column {
     /// PostgreSQL takes its values for texts.
     pub(super) is_text: bool,
     /// Its type, where a value does not come back as it was when it goes through JSON: a JSON
-    /// `null` is not SQL's, and composite values have no form there.
+    /// `null` is not SQL's, composite values have no form there, and names of PostgreSQL's things
+    /// are compared as numbers.
     pub(super) text_type: Option<String>,
 }
 
@@ -77,6 +78,7 @@ const SHAPE: &str = "\
       'columns', coalesce((select json_agg(json_build_object( \
            'name', a.attname, 'not_null', a.attnotnull, 'is_text', t.typcategory = 'S', \
            'text_type', case when t.typtype = 'c' or t.oid = 'jsonb'::regtype \
+                                  or t.typname like 'reg%' and t.typnamespace = 'pg_catalog'::regnamespace \
                              then format_type(a.atttypid, a.atttypmod) end) \
            order by a.attnum) \
          from pg_attribute a join pg_type t on t.oid = a.atttypid \
@@ -99,6 +101,11 @@ const SHAPE: &str = "\
 impl Shape {
     pub(super) fn column(&self, name: &str) -> Option<&Column> {
         self.columns.iter().find(|column| column.name == name)
+    }
+
+    /// The type of a column whose values go as texts.
+    pub(super) fn text_type(&self, name: &str) -> Option<&str> {
+        self.column(name)?.text_type.as_deref()
     }
 
     /// Writes the table as the place where its own rows are: without those of tables that inherit from
