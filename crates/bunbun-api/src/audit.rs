@@ -187,8 +187,15 @@ pub(crate) async fn observe(request: Request, next: Next) -> Response {
             connections.registry().failed(pool);
         }
     }
-    let has_row = attempt.told.lock().row.is_some();
-    if has_row {
+    let wrote = {
+        let told = attempt.told.lock();
+        if let (Some(_), Some(connections), Some(pool)) = (&told.row, &told.connections, &told.pool)
+        {
+            connections.wrote(pool.id);
+        }
+        told.row.is_some()
+    };
+    if wrote {
         // Not waited for: the attempt is in the log already.
         task::spawn_quiet(attempt.finish(response.status()));
     }

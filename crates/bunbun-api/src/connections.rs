@@ -8,6 +8,7 @@ pub(crate) mod stored;
 pub(crate) mod trial;
 
 use std::{
+    collections::HashMap,
     fmt,
     future::Future,
     ops::Deref,
@@ -36,6 +37,7 @@ use bunbun_store::{
     database_connections::{self as rows, DatabaseConnection, Status},
 };
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 
 use self::{
     cache::{Cache, Key},
@@ -76,6 +78,9 @@ struct Inner {
     databases: Arc<dyn Databases>,
     cache: Cache,
     trials: Limiter,
+    /// How many changes went through each connection, where there were any: what its server says of
+    /// itself is believed until the next one.
+    changes: Mutex<HashMap<ConnectionId, u64>>,
 }
 
 impl fmt::Debug for Connections {
@@ -175,6 +180,7 @@ impl Connections {
             databases: parts.databases,
             cache: Cache::new(),
             trials: Limiter::new(parts.tests_per_minute, Duration::from_secs(60)),
+            changes: Mutex::default(),
         }))
     }
 
@@ -402,14 +408,23 @@ impl Connections {
         T: Send + Sync + 'static,
         E: Classify + Send + Sync + 'static,
     {
+        let changes = match (what, connected.id) {
+            (Cacheable::ServerInfo, Some(id)) => self.0.changes.lock().get(&id).copied(),
+            _ => None,
+        };
         let key = Key {
             project: connected.project.clone(),
             place: Some((connected.id, connected.version)),
             what,
-            key: key.into(),
+            key: format!("{key}/{}", changes.unwrap_or_default()).into(),
         };
         let make = async { make.await.map_err(ApiError::from) };
         self.0.cache.get(key, connected.fresh, make)
+    }
+
+    /// A change went through a connection: what its server said of itself is old.
+    pub(crate) fn wrote(&self, id: ConnectionId) {
+        *self.0.changes.lock().entry(id).or_default() += 1;
     }
 
     /// Forgets the schemas of all databases of a project: several connections may lead to the same

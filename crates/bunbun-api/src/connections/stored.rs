@@ -229,6 +229,7 @@ impl Connections {
             .await
             .map_err(bunbun_store::Error::from)?;
         self.changed(project, id, i64::MAX);
+        self.0.changes.lock().remove(&id);
         Ok(())
     }
 

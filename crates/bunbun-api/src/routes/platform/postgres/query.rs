@@ -181,6 +181,10 @@ pub(crate) async fn cancel_postgres_query(
     Path((_project, id)): Path<(String, String)>,
     Parameters(which): Parameters<Which>,
 ) -> Result<Answered<Success>, ApiError> {
+    // It changes nothing that is stored, but whose statement it ended is to be known.
+    let connections = state.connections()?;
+    let action = "postgres.query.cancel";
+    connections.audit(&access, action, &id).await?;
     let postgres = connected(&state, &access, which.connection.as_deref()).await?;
     postgres.cancel(&id)?;
     Ok(Answered(Success::new()))

@@ -89,6 +89,11 @@ async fn a_statement_is_cancelled_by_the_id_that_its_caller_gave() {
         assert_eq!(reply.error(), (409, "QUERY_CANCELLED".to_owned()));
         let reply = stage.post("query/slow.1/cancel", &json!({})).await;
         assert_eq!(reply.error(), (404, "QUERY_NOT_FOUND".to_owned()));
+        let client = stage.platform.superuser().await;
+        let sql = "select count(*) from platform.audit_log \
+                   where action = 'postgres.query.cancel' and target = 'slow.1'";
+        let row = client.query_one(sql, &[]).await.expect("a row");
+        assert!(row.get::<_, i64>(0) >= 2);
         for bad in ["", "a b", "a/b", "ä", &"x".repeat(65)] {
             let reply = stage
                 .post("query", &json!({ "id": bad, "sql": "select 1" }))

@@ -21,6 +21,17 @@ async fn the_server_tells_of_itself() {
         info["nodes"][0]["sections"]["server"]["tcp_port"],
         stage.server.port()
     );
+    // What is kept of it is forgotten with a change of ours.
+    assert_eq!(
+        info["nodes"][0]["sections"]["keyspace"]["db0"]["keys"], 3,
+        "{info}"
+    );
+    let value = json!({ "type": "string", "value": "x" });
+    stage.send(Method::PUT, "/keys/k0", Some(&value)).await;
+    stage.send(Method::PUT, "/keys/another", Some(&value)).await;
+    let keyspace = &stage.get("/info").await["nodes"][0]["sections"]["keyspace"]["db0"];
+    assert_eq!(keyspace["keys"], 4);
+    stage.send(Method::DELETE, "/keys/another", None).await;
     let stats = stage.get("/stats").await;
     assert_eq!((&stats["keys"], &stats["nodes"]), (&json!(3), &json!(1)));
     let slow = stage.get("/slowlog?limit=5").await;
