@@ -81,7 +81,10 @@ impl Attempt {
     pub(crate) fn name(&self, action: &'static str, target: &str) {
         let mut told = self.told.lock();
         told.action = Some(action);
-        told.target = Some(target.chars().take(MAX_TARGET).collect());
+        let target = target.chars().take(MAX_TARGET);
+        // PostgreSQL's texts have no NUL.
+        let target = target.map(|char| if char == '\0' { '\u{2400}' } else { char });
+        told.target = Some(target.collect());
     }
 
     /// Which pool the request works on.

@@ -209,6 +209,10 @@ pub async fn find_by_identifier<C: Executor>(
     database_type: &str,
     identifier: Option<&str>,
 ) -> Result<Option<DatabaseConnection>, Error> {
+    // PostgreSQL's texts have no NUL, so no identifier has one.
+    if identifier.is_some_and(|identifier| identifier.contains('\0')) {
+        return Ok(None);
+    }
     const SQL: &str = concat!(
         "select ",
         columns!(),

@@ -64,15 +64,24 @@ pub(super) fn redirect(error: &RedisError) -> Option<Redirect> {
             target().map(|(_, host, port)| Redirect::Ask(host, port))
         }
         ErrorKind::Server(ServerErrorKind::ReadOnly) => Some(Redirect::Demoted),
-        // A transaction that was given up: one of its commands says why.
-        ErrorKind::Server(ServerErrorKind::ExecAbort) => error
-            .clone()
-            .into_server_errors()?
-            .iter()
-            .filter(|(_, error)| error.kind() != Some(ServerErrorKind::ExecAbort))
-            .find_map(|(_, error)| redirect(&error.clone().into())),
+        ErrorKind::Server(ServerErrorKind::ExecAbort) => {
+            cause_of_abort(error).and_then(|cause| redirect(&cause))
+        }
         _ => None,
     }
+}
+
+/// Of a transaction that was given up: what Redis had against one of its commands.
+fn cause_of_abort(error: &RedisError) -> Option<RedisError> {
+    if !matches!(error.kind(), ErrorKind::Server(ServerErrorKind::ExecAbort)) {
+        return None;
+    }
+    error
+        .clone()
+        .into_server_errors()?
+        .iter()
+        .find(|(_, error)| error.kind() != Some(ServerErrorKind::ExecAbort))
+        .map(|(_, error)| error.clone().into())
 }
 
 /// A value, or the error that it stands for.
@@ -96,6 +105,9 @@ fn translate(error: RedisError) -> Error {
             );
         }
         _ => {}
+    }
+    if let Some(cause) = cause_of_abort(&error) {
+        return translate(cause);
     }
     let Some(code) = error.code() else {
         return Error::connection_failed(error);

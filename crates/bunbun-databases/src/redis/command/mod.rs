@@ -5,7 +5,7 @@ mod table;
 use redis::Pipeline;
 use serde::Deserialize;
 
-use self::table::{Class, Size, class_of, first_key, sizes};
+use self::table::{Class, MAX_ELEMENTS, Size, class_of, first_key, named, sizes};
 use super::{
     Redis,
     error::{checked, invalid},
@@ -14,8 +14,6 @@ use super::{
 };
 use crate::Error;
 
-/// Elements that a command may go through, unless an administrator says so.
-const MAX_ELEMENTS: u64 = 10_000;
 /// Arguments of one command.
 const MAX_ARGUMENTS: usize = 10_000;
 
@@ -86,6 +84,9 @@ impl Redis {
 
     /// Refuses commands that would go through very many elements at once.
     async fn check_size(&self, name: &str, arguments: &[Vec<u8>]) -> Result<(), Error> {
+        if let Some(count) = named(name, arguments) {
+            return check_count(name, count);
+        }
         let Some(Size { length, keys }) = sizes(name, arguments) else {
             return Ok(());
         };
@@ -102,17 +103,21 @@ impl Redis {
                 sum += checked(answer).map_or(0, |answer| reply::count(&answer));
             }
         }
-        if sum > MAX_ELEMENTS {
-            return Err(Error::query_not_allowed(
-                format!(
-                    "{name} would go through {sum} elements at once while the server does nothing \
-                     else; at most {MAX_ELEMENTS}. Read the key page by page."
-                ),
-                "/command/0",
-            ));
-        }
-        Ok(())
+        check_count(name, sum)
     }
+}
+
+fn check_count(name: &str, count: u64) -> Result<(), Error> {
+    if count <= MAX_ELEMENTS {
+        return Ok(());
+    }
+    Err(Error::query_not_allowed(
+        format!(
+            "{name} would go through {count} elements at once while the server does nothing else; at \
+             most {MAX_ELEMENTS}. Read the key page by page."
+        ),
+        "/command/0",
+    ))
 }
 
 /// Whether a command changes nothing, so that readers may send it.

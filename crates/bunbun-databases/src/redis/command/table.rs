@@ -1,6 +1,9 @@
 //! What commands are: <https://redis.io/docs/latest/commands/>. What stands nowhere here (scripts,
 //! modules, commands of later versions) counts as administration.
 
+/// Elements that a command may go through, unless an administrator says so.
+pub(super) const MAX_ELEMENTS: u64 = 10_000;
+
 /// Who may send a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Class {
@@ -183,7 +186,7 @@ pub(super) fn class_of(name: &str, arguments: &[Vec<u8>]) -> Class {
         "XREAD" | "XREADGROUP" => {
             if has(arguments, b"BLOCK") {
                 Class::Never(BLOCKING)
-            } else if name == "XREAD" && has(arguments, b"COUNT") {
+            } else if name == "XREAD" && is_short_xread(arguments) {
                 Class::Read
             } else {
                 Class::Administration
@@ -212,6 +215,8 @@ pub(super) fn class_of(name: &str, arguments: &[Vec<u8>]) -> Class {
                 Class::Read
             }
         }
+        // All of a stream, if it is asked to count nothing off.
+        "XINFO" if has(arguments, b"FULL") => Class::Administration,
         "PUBSUB" | "XINFO" if sub() != "HELP" => Class::Read,
         "SLOWLOG" if matches!(sub().as_str(), "GET" | "LEN") => Class::Read,
         "CLUSTER"
@@ -237,13 +242,32 @@ fn has(arguments: &[Vec<u8>], word: &[u8]) -> bool {
         .any(|argument| argument.eq_ignore_ascii_case(word))
 }
 
+/// The greatest number behind this word: Redis takes one of them, and a word may also be a value.
 fn number_after(arguments: &[Vec<u8>], word: &[u8]) -> u64 {
-    let at = arguments
-        .iter()
-        .rposition(|argument| argument.eq_ignore_ascii_case(word));
-    at.and_then(|at| arguments.get(at + 1))
-        .and_then(|number| std::str::from_utf8(number).ok()?.parse().ok())
+    let pairs = arguments.windows(2);
+    pairs
+        .filter(|pair| pair[0].eq_ignore_ascii_case(word))
+        .filter_map(|pair| number(&pair[1]))
+        .map(i64::unsigned_abs)
+        .max()
         .unwrap_or(0)
+}
+
+fn number(argument: &[u8]) -> Option<i64> {
+    std::str::from_utf8(argument).ok()?.parse().ok()
+}
+
+/// `COUNT n STREAMS …`, and of all streams together not more than is short.
+fn is_short_xread(arguments: &[Vec<u8>]) -> bool {
+    let [word, count, streams, keys @ ..] = arguments else {
+        return false;
+    };
+    let count = number(count).and_then(|count| u64::try_from(count).ok());
+    word.eq_ignore_ascii_case(b"COUNT")
+        && streams.eq_ignore_ascii_case(b"STREAMS")
+        && count.is_some_and(|count| {
+            count > 0 && count.saturating_mul(keys.len() as u64 / 2) <= MAX_ELEMENTS
+        })
 }
 
 /// The key that says which server of a cluster gets the command.
@@ -268,20 +292,100 @@ pub(super) struct Size<'a> {
     pub(super) keys: &'a [Vec<u8>],
 }
 
+/// How many elements a command names itself: random or taken ones, a part by its ends, a page.
+/// `None` where its keys say it.
+pub(super) fn named(name: &str, arguments: &[Vec<u8>]) -> Option<u64> {
+    let at = |index: usize| arguments.get(index).and_then(|argument| number(argument));
+    match name {
+        // Negative counts: as many, some of them several times.
+        "SRANDMEMBER" | "HRANDFIELD" | "ZRANDMEMBER" | "LPOP" | "RPOP" | "SPOP" | "ZPOPMIN"
+        | "ZPOPMAX" => Some(at(1).unwrap_or(1).unsigned_abs()),
+        "LRANGE" | "ZRANGE" | "ZREVRANGE"
+            if arguments.len() == 3 || has(&arguments[3..], b"WITHSCORES") =>
+        {
+            let (start, end) = (at(1)?, at(2)?);
+            let is_plain = arguments.len() <= 4 && (start < 0) == (end < 0);
+            is_plain
+                .then(|| u64::try_from(end.saturating_sub(start).saturating_add(1)).unwrap_or(0))
+        }
+        "XRANGE" | "XREVRANGE" => {
+            Some(number_after(arguments, b"COUNT")).filter(|count| *count > 0)
+        }
+        _ => None,
+    }
+}
+
 /// What has to be counted before the command may run.
 pub(super) fn sizes<'a>(name: &str, arguments: &'a [Vec<u8>]) -> Option<Size<'a>> {
     let (length, keys) = match name {
         "HGETALL" | "HKEYS" | "HVALS" => ("HLEN", arguments.get(..1)?),
         "SMEMBERS" => ("SCARD", arguments.get(..1)?),
         "SINTER" | "SUNION" | "SDIFF" => ("SCARD", arguments),
-        "LRANGE" | "LREM" | "LTRIM" | "LINSERT" => ("LLEN", arguments.get(..1)?),
+        "LRANGE" | "LREM" | "LTRIM" | "LINSERT" | "LPOS" => ("LLEN", arguments.get(..1)?),
         "ZRANGE" | "ZREVRANGE" | "ZRANGEBYSCORE" | "ZREVRANGEBYSCORE" | "ZRANGEBYLEX"
         | "GEOSEARCH" => ("ZCARD", arguments.get(..1)?),
-        "XRANGE" | "XREVRANGE" if number_after(arguments, b"COUNT") == 0 => {
-            ("XLEN", arguments.get(..1)?)
-        }
-        "XTRIM" => ("XLEN", arguments.get(..1)?),
+        "XRANGE" | "XREVRANGE" | "XTRIM" => ("XLEN", arguments.get(..1)?),
         _ => return None,
     };
     Some(Size { length, keys })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Class, class_of, named};
+
+    fn words(command: &str) -> (String, Vec<Vec<u8>>) {
+        let mut parts = command.split(' ');
+        let name = parts.next().expect("a name").to_owned();
+        (name, parts.map(|part| part.as_bytes().to_vec()).collect())
+    }
+
+    #[test]
+    fn what_a_command_names_is_what_it_goes_through() {
+        for (command, expected) in [
+            ("SRANDMEMBER s", Some(1)),
+            ("SRANDMEMBER s -1000000000", Some(1_000_000_000)),
+            (
+                "HRANDFIELD h -9223372036854775808 WITHVALUES",
+                Some(1 << 63),
+            ),
+            ("LPOP l 200000", Some(200_000)),
+            ("LRANGE l 0 9", Some(10)),
+            ("LRANGE l -10 -1", Some(10)),
+            ("LRANGE l 0 -1", None),
+            ("ZRANGE z 0 9 WITHSCORES", Some(10)),
+            ("ZRANGE z 0 9 BYSCORE", None),
+            ("ZRANGE z 0 9 BYSCORE WITHSCORES", None),
+            ("XRANGE x - +", None),
+            ("XRANGE x - + COUNT 200000", Some(200_000)),
+            ("GET a", None),
+        ] {
+            let (name, arguments) = words(command);
+            assert_eq!(named(&name, &arguments), expected, "{command}");
+        }
+    }
+
+    #[test]
+    fn words_that_are_values_hide_no_options() {
+        for command in [
+            "SCAN 0 COUNT 1000000 MATCH COUNT",
+            "SCAN 0 MATCH COUNT COUNT 1000000",
+            "XREAD STREAMS COUNT 0",
+            "XREAD COUNT 0 STREAMS a 0",
+            "XREAD COUNT -1 STREAMS a 0",
+            "XREAD COUNT 9000 STREAMS a b 0 0",
+            "XINFO STREAM a FULL COUNT 0",
+        ] {
+            let (name, arguments) = words(command);
+            assert_eq!(
+                class_of(&name, &arguments),
+                Class::Administration,
+                "{command}"
+            );
+        }
+        for command in ["SCAN 0 COUNT 10", "XREAD COUNT 10 STREAMS a 0"] {
+            let (name, arguments) = words(command);
+            assert_eq!(class_of(&name, &arguments), Class::Read, "{command}");
+        }
+    }
 }

@@ -184,6 +184,7 @@ impl Content {
                 }
             }
             Self::Stream(all) => {
+                check_order(all)?;
                 for entry in all {
                     entry.add_to(commands, key)?;
                 }
@@ -222,6 +223,44 @@ impl StreamEntry {
         }
         Ok(())
     }
+}
+
+/// Whether Redis takes entries with these ids one after the other. It would keep those before one
+/// that it refuses, in place of what was there.
+fn check_order(entries: &[StreamEntry]) -> Result<(), Error> {
+    let number = |text: &str| {
+        let is_plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        is_plain.then(|| text.parse::<u64>().ok()).flatten()
+    };
+    let mut last = (0, 0);
+    let mut is_chosen = false;
+    for entry in entries {
+        if entry.id == "*" {
+            if last == (u64::MAX, u64::MAX) {
+                return Err(invalid("There are no ids after the last one."));
+            }
+            is_chosen = true;
+            continue;
+        }
+        if is_chosen {
+            return Err(invalid(
+                "Entries without an id have to stand after those with one: Redis takes the time.",
+            ));
+        }
+        let (milliseconds, sequence) = entry.id.split_once('-').unwrap_or((&entry.id, "0"));
+        let id = number(milliseconds).zip(number(sequence));
+        let id = id.ok_or_else(|| {
+            invalid("An id of an entry is two numbers: <milliseconds>-<sequence>.")
+        })?;
+        if id <= last {
+            return Err(invalid(
+                "The ids of a stream's entries begin after 0-0, and each is greater than the one \
+                 before it.",
+            ));
+        }
+        last = id;
+    }
+    Ok(())
 }
 
 pub(super) fn texts(answer: Value) -> Vec<Vec<u8>> {

@@ -134,6 +134,18 @@ async fn commands_that_go_through_too_much_are_refused() {
         run(&redis, &["SCARD", "big"], None).await,
         Ok(json!(10_500))
     );
+    // However many a command asks for itself.
+    for command in [
+        &["SRANDMEMBER", "big", "-1000000000"][..],
+        &["SPOP", "big", "10400"],
+        &["HRANDFIELD", "none", "-20000"],
+        &["XRANGE", "none", "-", "+", "COUNT", "20000"],
+    ] {
+        let refused = run(&redis, command, None).await;
+        assert_eq!(refused, Err(Code::QueryNotAllowed), "{command:?}");
+    }
+    let part = run(&redis, &["SRANDMEMBER", "big", "3"], None).await;
+    assert_eq!(part.unwrap().as_array().map(Vec::len), Some(3));
     let wide = ["SSCAN", "big", "0", "COUNT", "100000"];
     assert_eq!(
         run(&redis, &wide, None).await,

@@ -88,6 +88,49 @@ async fn what_is_written_is_read_back_in_every_type() {
 }
 
 #[tokio::test]
+async fn a_stream_that_redis_would_refuse_replaces_nothing() {
+    let Some(server) = TestRedis::start() else {
+        return;
+    };
+    let redis = connect(&server).await;
+    let stream = |ids: &[&str]| {
+        let entry = |id: &&str| StreamEntry {
+            id: (*id).to_owned(),
+            fields: vec![(bytes("f"), bytes("v"))],
+        };
+        Content::Stream(ids.iter().map(entry).collect())
+    };
+    assert_eq!(server.command(&["SET", "key", "precious"]), "+OK");
+    let last = format!("{0}-{0}", u64::MAX);
+    for ids in [
+        &["0-0"][..],
+        &["0"],
+        &["5-1", "4-1"],
+        &["5-1", "5-1"],
+        &["*", "5-1"],
+        &["5-*"],
+        &["-5"],
+        &["5-"],
+        &["+5-1"],
+        &["5-1-1"],
+        &["x"],
+        &[""],
+        &["18446744073709551616-0"],
+        &[&last, "*"],
+    ] {
+        let value = new(stream(ids), WriteMode::Replace);
+        let error = redis.write_value(b"key", &value).await.unwrap_err();
+        assert_eq!(error.code(), Code::QueryInvalid, "{ids:?}");
+        assert_eq!(server.command(&["GET", "key"]), "precious", "{ids:?}");
+    }
+    for ids in [&["0-1", "5", "5-1", "*", "*"][..], &["*"], &[&last]] {
+        let value = new(stream(ids), WriteMode::Replace);
+        redis.write_value(b"key", &value).await.expect("taken");
+        assert_eq!(read(&redis, "key").await.length, ids.len() as u64);
+    }
+}
+
+#[tokio::test]
 async fn a_digest_guards_against_lost_updates_in_every_type() {
     let Some(server) = TestRedis::start() else {
         return;

@@ -111,6 +111,7 @@ async fn keys_and_values_of_any_bytes_travel() {
         ("dHJlZQ?key_encoding=base64", "tree", None),
         ("_wA?key_encoding=base64", "/wA=", Some("base64")),
         ("=?key_encoding=base64", "", None),
+        ("bnVsAGtleQ?key_encoding=base64", "nul\0key", None),
     ] {
         let value = json!({ "type": "string", "value": "/wAN", "value_encoding": "base64" });
         let path = format!("/keys/{path}");
@@ -128,6 +129,33 @@ async fn keys_and_values_of_any_bytes_travel() {
     }
     let (status, _) = stage.refusal(Method::GET, "/keys/%FF", None).await;
     assert_eq!(status, 400);
+    let unknown = stage
+        .refusal(Method::GET, "/keys?connection=%00", None)
+        .await;
+    assert_eq!(unknown, (404, "CONNECTION_NOT_FOUND".to_owned()));
+}
+
+#[tokio::test]
+async fn scores_without_end_are_written_as_they_are_read() {
+    let Some(stage) = Stage::new().await else {
+        return;
+    };
+    let add = ["ZADD", "z", "-inf", "a", "1", "b", "+inf", "c"];
+    assert_eq!(stage.server.command(&add), ":3");
+    let read = stage.get("/keys/z").await;
+    let body = json!({ "type": "zset", "value": read["value"] });
+    let reply = stage.send(Method::POST, "/keys/copy", Some(&body)).await;
+    assert_eq!(reply.status, 201, "{}", reply.text());
+    let copy = stage.get("/keys/copy").await;
+    assert_eq!(
+        (&copy["value"], &copy["digest"]),
+        (&read["value"], &read["digest"])
+    );
+    for score in [json!("nan"), json!("5"), json!(null)] {
+        let body = json!({ "changes": [{ "op": "zset_add", "members": [{ "member": "a", "score": score }] }] });
+        let reply = stage.send(Method::PUT, "/keys/z", Some(&body)).await;
+        assert_eq!(reply.status, 400, "{score}");
+    }
 }
 
 #[tokio::test]

@@ -17,8 +17,10 @@ async fn messages_are_published_and_channels_listed() {
     assert_eq!(reply.json(), json!({ "receivers": 0 }));
     let channels = stage.get("/pubsub/channels?pattern=n*").await;
     assert_eq!(channels, json!({ "channels": [], "next_cursor": null }));
-    let unknown = stage
-        .refusal(Method::GET, "/pubsub/subscribe?chanel=a", None)
-        .await;
-    assert_eq!(unknown, (400, "VALIDATION_FAILED".to_owned()));
+    // A stream of events cannot be asked for channels later.
+    for query in ["chanel=a", "connection=main", ""] {
+        let path = format!("/pubsub/subscribe?{query}");
+        let refusal = stage.refusal(Method::GET, &path, None).await;
+        assert_eq!(refusal, (400, "VALIDATION_FAILED".to_owned()), "{query}");
+    }
 }

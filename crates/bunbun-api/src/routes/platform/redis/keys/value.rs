@@ -6,7 +6,7 @@ use bunbun_databases::{
     redis::{Change, Changed, Content, End, StreamEntry, TextEncoding, score},
 };
 use bunbun_http::ApiError;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
@@ -29,8 +29,28 @@ pub(crate) struct RedisField {
 pub(crate) struct RedisMember {
     /// The member.
     member: String,
-    /// Its score.
+    /// Its score: a number, `"inf"` or `"-inf"`.
+    #[schema(value_type = Value)]
+    #[serde(deserialize_with = "read_score")]
     score: f64,
+}
+
+/// JSON has no numbers without end; they are written as in answers.
+fn read_score<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Score {
+        Number(f64),
+        Text(String),
+    }
+    match Score::deserialize(deserializer)? {
+        Score::Number(number) => Ok(number),
+        Score::Text(text) => match text.as_str() {
+            "inf" | "+inf" => Ok(f64::INFINITY),
+            "-inf" => Ok(f64::NEG_INFINITY),
+            _ => Err(D::Error::custom("a score is a number, \"inf\" or \"-inf\"")),
+        },
+    }
 }
 
 /// An entry of a stream.

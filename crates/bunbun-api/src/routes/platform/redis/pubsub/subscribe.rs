@@ -169,6 +169,10 @@ pub(crate) async fn get_redis_messages(
     upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
     let query = GetRedisMessagesQuery::read(query.as_deref())?;
+    if upgrade.is_err() && query.channel.is_empty() && query.pattern.is_empty() {
+        let message = "Name a channel or a pattern: server-sent events cannot ask for one later.";
+        return Err(Error::invalid(message, "/channel").into());
+    }
     let redis = redis(&state, &access, query.connection.as_deref()).await?;
     let subscription = redis.subscribe()?;
     let names = |all: Vec<String>| all.into_iter().map(String::into_bytes).collect::<Vec<_>>();
