@@ -105,6 +105,51 @@ fn keys_of_any_bytes_pass_the_edge() {
 }
 
 #[test]
+fn requests_errors_caches_and_pools_are_measured() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let Some((dev, _server)) = stage(folder.path()) else {
+        return;
+    };
+    for _ in 0..3 {
+        assert_eq!(call(&dev, "GET", "/info", &json!({})).0, 200);
+    }
+    assert_eq!(call(&dev, "GET", "/keys/none", &json!({})).0, 404);
+    let metrics = dev.metrics();
+    let value = |name: &str, labels: &[&str]| {
+        let line = metrics
+            .lines()
+            .find(|line| line.starts_with(name) && labels.iter().all(|label| line.contains(label)));
+        let number = line.and_then(|line| line.rsplit(' ').next());
+        number
+            .and_then(|number| number.parse::<f64>().ok())
+            .unwrap_or_else(|| panic!("no {name} {labels:?} in {metrics}"))
+    };
+    let kind = "database_type=\"redis\"";
+    let cache = |outcome: &str| {
+        let labels = ["kind=\"server_info\"", outcome];
+        value("bunbun_database_cache_total", &labels)
+    };
+    assert!(
+        (cache("\"hit\""), cache("\"miss\"")) == (2.0, 1.0),
+        "{metrics}"
+    );
+    let info = "operation=\"GET /api/platform/redis/{ref}/info\"";
+    let count = value("bunbun_database_request_seconds_count", &[kind, info]);
+    assert!((count - 3.0).abs() < f64::EPSILON, "{metrics}");
+    value(
+        "bunbun_database_errors_total",
+        &[kind, "code=\"KEY_NOT_FOUND\""],
+    );
+    let pools = value("bunbun_database_pools", &[kind]);
+    assert!((pools - 1.0).abs() < f64::EPSILON, "{metrics}");
+    for state in ["size", "in_use", "idle", "waiting"] {
+        let state = format!("state=\"{state}\"");
+        value("bunbun_database_pool_connections", &[kind, &state]);
+    }
+    dev.stop();
+}
+
+#[test]
 fn a_websocket_gets_messages_changes_its_channels_and_ends_with_the_server() {
     let folder = tempfile::tempdir().expect("a folder");
     let Some((dev, _server)) = stage(folder.path()) else {

@@ -80,6 +80,18 @@ impl Running {
         (status, serde_json::from_str(body).unwrap_or(Value::Null))
     }
 
+    /// What the metrics' page says.
+    pub(crate) fn metrics(&self) -> String {
+        let url = format!("http://{}/metrics", self.address);
+        let authorization = format!("Authorization: Bearer {}", self.text("service_role_key"));
+        let output = Command::new("curl")
+            .args(["-sSf", "-H", &authorization, &url])
+            .output()
+            .expect("curl");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).expect("text")
+    }
+
     /// The rows of a statement.
     pub(crate) fn query(&self, sql: &str) -> Value {
         let body = json!({ "sql": sql }).to_string();
