@@ -4,9 +4,11 @@
 //! an operator stands in a filter, in `$lookup.pipeline`, in a view or in a validator, nor how its
 //! name was spelled in the request's text.
 //!
-//! - Code is never run: `$where`, `$function`, `$accumulator` and values of the JavaScript types.
-//! - `$out` and `$merge` need the permission to write, and write to this database only.
-//! - No stage reads another database.
+//! - Code is never run: `$where`, `$function`, `$accumulator`, values of the JavaScript types, and
+//!   the operators that MongoDB makes of them for itself (`$_internal…`).
+//! - `$out` and `$merge` need the permission to write, stand in no other stage, and write to this
+//!   database only.
+//! - No stage reads another database, or the server's own collections.
 //! - Change streams, which never end, are not queries.
 
 use crate::mongodb::raw::{self, Element, kind};
@@ -102,27 +104,33 @@ impl<'a> Walk<'a> {
                 "{key} runs JavaScript and is not allowed; use query and aggregation operators."
             )));
         }
+        if key.starts_with("$_") {
+            return Err(self.refuse(format!("{key} is the server's own and is not allowed.")));
+        }
+        let is_inside = self
+            .path
+            .iter()
+            .rev()
+            .skip(1)
+            .any(|step| step.starts_with('$'));
         match key {
             "$changeStream" => Err(self.refuse("$changeStream never ends and is not a query.")),
             "$out" | "$merge" if !self.scope.may_write => {
                 Err(self.refuse(format!("{key} writes, and this credential may only read.")))
             }
+            "$out" | "$merge" if is_inside => Err(self.refuse(format!(
+                "{key} may be the last stage of a pipeline, and stands in no other stage."
+            ))),
             "$out" => self.target(element, &["db", "coll", "timeseries"]),
             "$merge" => match self.member(element, "into") {
                 Some(into) => self.within("into", |walk| walk.target(into, &["db", "coll"])),
-                None => Ok(()),
+                None => self.users_own(element),
             },
             "$lookup" | "$graphLookup" => match self.member(element, "from") {
-                Some(from) => self.within("from", |walk| walk.same_database(from)),
+                Some(from) => self.within("from", |walk| walk.source(from)),
                 None => Ok(()),
             },
-            "$unionWith" => {
-                self.same_database(element)?;
-                match self.member(element, "coll") {
-                    Some(from) => self.within("coll", |walk| walk.same_database(from)),
-                    None => Ok(()),
-                }
-            }
+            "$unionWith" => self.source(element),
             _ => Ok(()),
         }
     }
@@ -147,12 +155,7 @@ impl<'a> Walk<'a> {
 
     /// Where a stage writes to: a collection of this database that is not the server's own.
     fn target(&mut self, target: Element<'a>, known: &[&str]) -> Result<(), Refusal> {
-        if target
-            .as_str()
-            .is_some_and(|name| name.starts_with("system."))
-        {
-            return Err(self.refuse("Collections named system.* are the server's own."));
-        }
+        self.users_own(target)?;
         if target.kind != kind::DOCUMENT {
             return Ok(());
         }
@@ -168,6 +171,25 @@ impl<'a> Walk<'a> {
             self.within("coll", |walk| walk.target(collection, &[]))?;
         }
         self.same_database(target)
+    }
+
+    /// Where a stage reads from.
+    fn source(&mut self, source: Element<'a>) -> Result<(), Refusal> {
+        self.users_own(source)?;
+        self.same_database(source)?;
+        match self.member(source, "coll") {
+            Some(collection) => self.within("coll", |walk| walk.source(collection)),
+            None => Ok(()),
+        }
+    }
+
+    /// A collection's name is not one of the server's own.
+    fn users_own(&self, collection: Element<'a>) -> Result<(), Refusal> {
+        let name = collection.as_str().unwrap_or_default();
+        if name.starts_with("system.") {
+            return Err(self.refuse("Collections named system.* are the server's own."));
+        }
+        Ok(())
     }
 
     /// A namespace that is a text, or a document without another database's name.

@@ -82,6 +82,14 @@ fn code_is_refused_in_every_position() {
             r#"{"$pull":{"a":{"$where":"1"}}}"#,
             "/filter/$pull/a/$where",
         ),
+        (
+            r#"{"$project":{"e":{"$_internalJsEmit":{"eval":"f"}}}}"#,
+            "/filter/$project/e/$_internalJsEmit",
+        ),
+        (
+            r#"{"p":[{"$group":{"_id":1,"v":{"\u0024_internalJsReduce":{}}}}]}"#,
+            "/filter/p/0/$group/v/$_internalJsReduce",
+        ),
     ] {
         assert_eq!(refused_at(text), pointer, "{text}");
     }
@@ -118,6 +126,23 @@ fn writing_stages_need_write_permission_and_stay_here() {
             "/filter/$merge/into/atlas",
         ),
         (r#"{"$merge":{"into":"system.js"}}"#, "/filter/$merge/into"),
+        (r#"{"$merge":"system.js"}"#, "/filter/$merge"),
+        (
+            r#"{"$facet":{"a":[{"$out":"x"}]}}"#,
+            "/filter/$facet/a/0/$out",
+        ),
+        (
+            r#"{"$lookup":{"from":"b","pipeline":[{"$merge":"y"}]}}"#,
+            "/filter/$lookup/pipeline/0/$merge",
+        ),
+        (
+            r#"{"$unionWith":{"coll":"x","pipeline":[{"$out":"y"}]}}"#,
+            "/filter/$unionWith/pipeline/0/$out",
+        ),
+        (
+            r#"{"$out":{"coll":"x","db":"app","y":[{"$out":"y"}]}}"#,
+            "/filter/$out/y",
+        ),
     ] {
         assert_eq!(refused_at(text), pointer, "{text}");
     }
@@ -145,6 +170,23 @@ fn no_stage_reaches_another_database() {
         (
             r#"{"p":[{"$facet":{"x":[{"$lookup":{"from":{"db":"o"}}}]}}]}"#,
             "/filter/p/0/$facet/x/0/$lookup/from/db",
+        ),
+        (r#"{"$unionWith":"system.users"}"#, "/filter/$unionWith"),
+        (
+            r#"{"$unionWith":{"coll":"system.users"}}"#,
+            "/filter/$unionWith/coll",
+        ),
+        (
+            r#"{"$lookup":{"from":"system.users"}}"#,
+            "/filter/$lookup/from",
+        ),
+        (
+            r#"{"$lookup":{"from":{"db":"app","coll":"system.users"}}}"#,
+            "/filter/$lookup/from/coll",
+        ),
+        (
+            r#"{"$graphLookup":{"from":"system.users"}}"#,
+            "/filter/$graphLookup/from",
         ),
         (
             r#"{"p":[{"$changeStream":{}}]}"#,

@@ -217,6 +217,11 @@ impl StreamEntry {
         if self.fields.is_empty() {
             return Err(invalid("An entry of a stream has at least one field."));
         }
+        // Anything else might be an option of the command.
+        let is_id = |id: &str| id == "*" || numbers(id).is_some();
+        if !is_id(&self.id) && !self.id.strip_suffix("-*").is_some_and(is_id) {
+            return Err(invalid("An id of an entry is two numbers, or `*`."));
+        }
         let command = commands.cmd("XADD").arg(key).arg(&self.id);
         for (field, value) in &self.fields {
             command.arg(field.as_slice()).arg(value.as_slice());
@@ -225,13 +230,19 @@ impl StreamEntry {
     }
 }
 
+/// The two numbers of an id; the second may be left out.
+fn numbers(id: &str) -> Option<(u64, u64)> {
+    let number = |text: &str| {
+        let is_plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        is_plain.then(|| text.parse().ok()).flatten()
+    };
+    let (milliseconds, sequence) = id.split_once('-').unwrap_or((id, "0"));
+    number(milliseconds).zip(number(sequence))
+}
+
 /// Whether Redis takes entries with these ids one after the other. It would keep those before one
 /// that it refuses, in place of what was there.
 fn check_order(entries: &[StreamEntry]) -> Result<(), Error> {
-    let number = |text: &str| {
-        let is_plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        is_plain.then(|| text.parse::<u64>().ok()).flatten()
-    };
     let mut last = (0, 0);
     let mut is_chosen = false;
     for entry in entries {
@@ -247,9 +258,7 @@ fn check_order(entries: &[StreamEntry]) -> Result<(), Error> {
                 "Entries without an id have to stand after those with one: Redis takes the time.",
             ));
         }
-        let (milliseconds, sequence) = entry.id.split_once('-').unwrap_or((&entry.id, "0"));
-        let id = number(milliseconds).zip(number(sequence));
-        let id = id.ok_or_else(|| {
+        let id = numbers(&entry.id).ok_or_else(|| {
             invalid("An id of an entry is two numbers: <milliseconds>-<sequence>.")
         })?;
         if id <= last {

@@ -370,6 +370,21 @@ async fn parts_are_changed_all_or_none() {
         "{done:?}"
     );
 
+    // An id is no way to other options of the command.
+    for id in ["MAXLEN", "NOMKSTREAM", "", "-", "5-x"] {
+        let entry = StreamEntry {
+            id: id.to_owned(),
+            fields: vec![(bytes("0"), bytes("*")), (bytes("f"), bytes("v"))],
+        };
+        let error = change("stream", &[Change::StreamAdd(entry)])
+            .await
+            .unwrap_err();
+        assert_eq!(error.code(), Code::QueryInvalid, "{id}");
+        assert!(
+            !error.to_string().contains("Redis refused"),
+            "{id}: {error}"
+        );
+    }
     let wrong = change("list", &[Change::SetAdd(vec![bytes("x")])])
         .await
         .unwrap_err();
