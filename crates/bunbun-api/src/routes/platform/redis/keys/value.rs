@@ -29,23 +29,26 @@ pub(crate) struct RedisField {
 pub(crate) struct RedisMember {
     /// The member.
     member: String,
-    /// Its score: a number, `"inf"` or `"-inf"`.
-    #[schema(value_type = Value)]
+    /// Its score.
+    #[schema(value_type = RedisScore)]
     #[serde(deserialize_with = "read_score")]
     score: f64,
 }
 
-/// JSON has no numbers without end; they are written as in answers.
+/// A score: a number, or a text where JSON has no number for it.
+#[derive(Deserialize, ToSchema)]
+#[serde(untagged)]
+pub(crate) enum RedisScore {
+    /// A number.
+    Number(f64),
+    /// `inf` or `-inf`.
+    Text(String),
+}
+
 fn read_score<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Score {
-        Number(f64),
-        Text(String),
-    }
-    match Score::deserialize(deserializer)? {
-        Score::Number(number) => Ok(number),
-        Score::Text(text) => match text.as_str() {
+    match RedisScore::deserialize(deserializer)? {
+        RedisScore::Number(number) => Ok(number),
+        RedisScore::Text(text) => match text.as_str() {
             "inf" | "+inf" => Ok(f64::INFINITY),
             "-inf" => Ok(f64::NEG_INFINITY),
             _ => Err(D::Error::custom("a score is a number, \"inf\" or \"-inf\"")),
