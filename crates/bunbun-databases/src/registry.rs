@@ -35,6 +35,9 @@ use driver::{Driver, Engine, Pooled};
 /// When to try again where a bound was reached.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// Longest wait for all pools to close.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// Bounds of the registry.
 #[derive(Debug, Clone, Copy)]
 pub struct RegistryLimits {
@@ -416,19 +419,26 @@ impl Registry {
         }
     }
 
-    /// Sweeps until the shutdown begins, then closes everything.
+    /// Sweeps until the shutdown begins. Requests may still need their pools then: [`Self::close`]
+    /// comes after them.
     pub async fn run(self, shutdown: Shutdown) {
         let interval = self.0.limits.sweep_interval;
         loop {
             tokio::select! {
-                () = shutdown.begun() => break,
+                () = shutdown.begun() => return,
                 () = tokio::time::sleep(interval) => self.sweep().await,
             }
         }
+    }
+
+    /// Closes everything, and waits for it for a while: what an engine leaves behind ends badly when
+    /// the process does.
+    pub async fn close(&self) {
         let slots: Vec<_> = self.0.slots.lock().drain().map(|(_, slot)| slot).collect();
-        for slot in slots {
-            slot.retire();
-        }
+        let pools = slots.iter().filter_map(|slot| slot.take());
+        let closed = pools.map(|pool| async move { pool.handle.disconnect().await });
+        let closed = futures_util::future::join_all(closed);
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, closed).await;
     }
 
     /// One sweep: pools at rest are closed, the others are asked whether they live.
@@ -574,11 +584,16 @@ impl Slot {
     }
 
     fn retire(&self) {
-        let mut open = self.open.lock();
-        self.is_retired.store(true, Ordering::SeqCst);
-        if let Some(pool) = open.take() {
+        if let Some(pool) = self.take() {
             close_later(pool);
         }
+    }
+
+    /// Takes the pool out; nobody gets it, or another one in this place, any more.
+    fn take(&self) -> Option<Pooled> {
+        let mut open = self.open.lock();
+        self.is_retired.store(true, Ordering::SeqCst);
+        open.take()
     }
 }
 

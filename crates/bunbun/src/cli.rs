@@ -58,12 +58,19 @@ pub(crate) enum Command {
     /// Print the OpenAPI document of BunBun's own endpoints
     Openapi(OpenapiArguments),
     /// Print the gateway's routes: the built-in ones and those of the configuration
-    Routes,
+    Routes(RoutesArguments),
     /// Translate another gateway's configuration
     Import {
         #[command(subcommand)]
         command: ImportCommand,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RoutesArguments {
+    /// The endpoints of BunBun's own API instead: method, path and what they do
+    #[arg(long)]
+    pub(crate) api: bool,
 }
 
 #[derive(Debug, Args)]

@@ -166,6 +166,9 @@ pub(crate) async fn run(start: Start<'_>) -> Result<(), Failure> {
     if let Some(backups) = &api.backups {
         backups.stopped().await;
     }
+    if let Some(connections) = &api.connections {
+        connections.registry().close().await;
+    }
     Ok(())
 }
 

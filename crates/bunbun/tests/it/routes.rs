@@ -38,3 +38,32 @@ fn json_has_the_same_routes() {
             .is_some_and(|routes| routes.len() > 10)
     );
 }
+
+#[test]
+fn every_endpoint_of_the_api_is_listed() {
+    let listed = run(&["routes", "--api", "--json"], &[]).json();
+    let listed = listed.as_array().expect("a list");
+    let document = run(&["openapi"], &[]).json();
+    let paths = document["paths"].as_object().expect("paths").iter();
+    let operations = paths.flat_map(|(path, item)| {
+        let methods = item.as_object().expect("methods").keys();
+        methods.map(move |method| (method.to_uppercase(), path.clone()))
+    });
+    let mut count = 0;
+    for (method, path) in operations {
+        assert!(
+            listed
+                .iter()
+                .any(|one| one["method"] == *method && one["path"] == *path),
+            "{method} {path}"
+        );
+        count += 1;
+    }
+    assert_eq!(count, listed.len());
+    let text = run(&["routes", "--api"], &[]).stdout;
+    assert_eq!(text.lines().count(), count);
+    assert!(
+        text.contains("POST   /api/platform/redis/{ref}/command "),
+        "{text}"
+    );
+}
