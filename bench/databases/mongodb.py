@@ -94,15 +94,6 @@ def document(n):
     return {"_id": n, "name": f"document {n}", "tags": ["a", "b"], "nested": {"x": n, "y": n / 3}, "at": n * 1000}
 
 
-def call(url, keys, method, path, body=None):
-    place = urllib.parse.urlsplit(url)
-    connection = http.client.HTTPConnection(place.hostname, place.port, timeout=60)
-    headers = {"authorization": f"Bearer {keys.service_role}", "content-type": "application/json"}
-    connection.request(method, path, body=json.dumps(body) if body is not None else None, headers=headers)
-    answer = connection.getresponse()
-    return answer.status, json.loads(answer.read())
-
-
 def through_http(server, url, keys, count):
     place = urllib.parse.urlsplit(url)
     connection = http.client.HTTPConnection(place.hostname, place.port, timeout=60)
@@ -147,7 +138,7 @@ def numbers(seen, wanted, began, cpu=0.0):
 
 
 def check_equal_work(url, keys):
-    status, answer = call(url, keys, "GET", f"{DOCUMENTS}?limit=3")
+    status, answer = bunbun.call(url, keys, "GET", f"{DOCUMENTS}?limit=3")
     if status != 200 or answer["documents"] != [document(n) for n in range(3)]:
         raise SystemExit(f"the first page answered {status} {answer}")
 
@@ -170,20 +161,13 @@ def main():
             more={"EGRESS_ALLOW": "127.0.0.1"},
         )
         stack.callback(server.stop)
-        status, answer = call(url, keys, "POST", f"{BASE}/connections", {"identifier": "main", "url": mongodb.url})
-        if status != 201:
-            raise SystemExit(f"the connection was not stored: {status} {answer}")
+        bunbun.store(url, keys, "mongodb", mongodb.url)
         check_equal_work(url, keys)
         work = {
             "PyMongo, raw": lambda: raw_driver(mongodb, options.documents),
             "BunBun over HTTP": lambda: through_http(server, url, keys, options.documents),
         }
-        rounds, names = {name: [] for name in work}, list(work)
-        for turn in range(options.rounds):
-            for offset in range(len(names)):
-                name = names[(turn + offset) % len(names)]
-                print(f"round {turn + 1}/{options.rounds}: {name}", file=sys.stderr)
-                rounds[name].append(work[name]())
+        rounds = report.interleave(work, options.rounds)
         content = {
             "machine": report.machine(),
             "options": {k: str(v) for k, v in vars(options).items()},

@@ -90,17 +90,6 @@ def curl(server, keys, method, url, body, rows):
     }
 
 
-def store(url, keys, target):
-    """Stores the connection that is measured."""
-    body = {"identifier": "bench", "url": f"{target}?sslmode=disable", "is_primary": True}
-    request = urllib.request.Request(
-        f"{url}/api/platform/postgres/default/connections", data=json.dumps(body).encode(),
-        headers={"content-type": "application/json", "authorization": f"Bearer {keys.service_role}"},
-    )
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        assert answer.status == 201
-
-
 def check_equal_work(postgres, url, keys):
     """The stream really has the table's rows, whole."""
     body = {"sql": "select * from measured where id <= 3 order by id"}
@@ -153,15 +142,10 @@ def main():
             more={"EGRESS_ALLOW": f"127.0.0.1:{postgres.port}"},
         )
         stack.callback(server.stop)
-        store(url, keys, postgres.url("bench"))
+        bunbun.store(url, keys, "postgres", f"{postgres.url('bench')}?sslmode=disable")
         check_equal_work(postgres, url, keys)
         work = workloads(postgres, server, url, keys, options.rows)
-        rounds, names = {name: [] for name in work}, list(work)
-        for turn in range(options.rounds):
-            for offset in range(len(names)):
-                name = names[(turn + offset) % len(names)]
-                print(f"round {turn + 1}/{options.rounds}: {name}", file=sys.stderr)
-                rounds[name].append(work[name]())
+        rounds = report.interleave(work, options.rounds)
         content = {
             "machine": report.machine(),
             "postgres": postgres.version(),

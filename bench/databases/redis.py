@@ -98,15 +98,6 @@ class Redis:
         return [[entry[3][0], entry[2]] for entry in json.loads(text or "[]")]
 
 
-def call(url, keys, method, path, body=None):
-    place = urllib.parse.urlsplit(url)
-    connection = http.client.HTTPConnection(place.hostname, place.port, timeout=30)
-    headers = {"authorization": f"Bearer {keys.service_role}", "content-type": "application/json"}
-    connection.request(method, f"{BASE}{path}", body=json.dumps(body) if body is not None else None, headers=headers)
-    answer = connection.getresponse()
-    return answer.status, json.loads(answer.read())
-
-
 def listing(redis, url, keys, details, options):
     """Every page, one after the other; the bodies are read whole, but only the cursor is looked at."""
     place = urllib.parse.urlsplit(url)
@@ -172,10 +163,10 @@ def redis_benchmark(redis, pipeline, options):
 
 def check_equal_work(url, keys):
     """The endpoints really answer what is measured."""
-    status, answer = call(url, keys, "GET", "/keys/user:7")
+    status, answer = bunbun.call(url, keys, "GET", f"{BASE}/keys/user:7")
     if status != 200 or answer["value"] != "value007" or answer["type"] != "string":
         raise SystemExit(f"GET answered {status} {answer}")
-    status, answer = call(url, keys, "GET", "/keys?pattern=user:7")
+    status, answer = bunbun.call(url, keys, "GET", f"{BASE}/keys?pattern=user:7")
     if status != 200 or answer["keys"][0].get("encoding") != "embstr":
         raise SystemExit(f"the listing answered {status} {answer}")
 
@@ -199,9 +190,7 @@ def main():
             more={"EGRESS_ALLOW": "127.0.0.1"},
         )
         stack.callback(server.stop)
-        status, answer = call(url, keys, "POST", "/connections", {"identifier": "main", "url": f"redis://127.0.0.1:{redis.port}"})
-        if status != 201:
-            raise SystemExit(f"the connection was not stored: {status} {answer}")
+        bunbun.store(url, keys, "redis", f"redis://127.0.0.1:{redis.port}")
         check_equal_work(url, keys)
         work = {
             "keys with details": lambda: listing(redis, url, keys, True, options),
@@ -210,13 +199,7 @@ def main():
             "redis-benchmark GET": lambda: redis_benchmark(redis, 1, options),
             "redis-benchmark GET -P 16": lambda: redis_benchmark(redis, 16, options),
         }
-        rounds = {name: [] for name in work}
-        names = list(work)
-        for turn in range(options.rounds):
-            for offset in range(len(names)):
-                name = names[(turn + offset) % len(names)]
-                print(f"round {turn + 1}/{options.rounds}: {name}", file=sys.stderr)
-                rounds[name].append(work[name]())
+        rounds = report.interleave(work, options.rounds)
         content = {
             "machine": report.machine(),
             "redis": report.first_line("redis-server", "--version"),

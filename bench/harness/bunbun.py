@@ -3,11 +3,13 @@
 import base64
 import hashlib
 import hmac
+import http.client
 import json
 import os
 import secrets
 import subprocess
 import time
+import urllib.parse
 from pathlib import Path
 
 from .servers import Server, free_port, status_of
@@ -44,6 +46,24 @@ class Keys:
 
 def _base64url(data):
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def call(url, keys, method, path, body=None):
+    """A request with the service_role key; its status and JSON."""
+    place = urllib.parse.urlsplit(url)
+    connection = http.client.HTTPConnection(place.hostname, place.port, timeout=60)
+    headers = {"authorization": f"Bearer {keys.service_role}", "content-type": "application/json"}
+    connection.request(method, path, body=json.dumps(body) if body is not None else None, headers=headers)
+    answer = connection.getresponse()
+    return answer.status, json.loads(answer.read())
+
+
+def store(url, keys, kind, target):
+    """Stores the connection that is measured, as the primary one of its kind."""
+    body = {"identifier": "bench", "url": target, "is_primary": True}
+    status, answer = call(url, keys, "POST", f"/api/platform/{kind}/default/connections", body)
+    if status != 201:
+        raise SystemExit(f"the connection was not stored: {status} {answer}")
 
 
 def start(path, directory, postgres, keys, configuration, *, workers=2, pool_size=10, more=None):

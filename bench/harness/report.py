@@ -6,6 +6,7 @@ import os
 import platform
 import statistics
 import subprocess
+import sys
 from pathlib import Path
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
@@ -14,6 +15,17 @@ RESULTS = Path(__file__).resolve().parents[1] / "results"
 def medians(rounds):
     """One dictionary out of one per round: each number is the median of its rounds."""
     return {name: statistics.median(r[name] for r in rounds) for name in rounds[0]}
+
+
+def interleave(work, rounds):
+    """Does every work once, then each again, beginning with another one; the numbers of all rounds."""
+    numbers, names = {name: [] for name in work}, list(work)
+    for turn in range(rounds):
+        for offset in range(len(names)):
+            name = names[(turn + offset) % len(names)]
+            print(f"round {turn + 1}/{rounds}: {name}", file=sys.stderr)
+            numbers[name].append(work[name]())
+    return numbers
 
 
 def table(head, rows):
