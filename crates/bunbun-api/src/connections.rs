@@ -3,27 +3,17 @@
 
 mod cache;
 mod limiter;
+mod nodes;
 pub mod secrets;
 pub(crate) mod stored;
 pub(crate) mod trial;
 
-use std::{
-    collections::HashMap,
-    fmt,
-    future::Future,
-    ops::Deref,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::HashMap, fmt, future::Future, ops::Deref, sync::Arc, time::Duration};
 
 use bunbun_core::{
     Classify, Code,
     encryption::MasterKeys,
     id::{ConnectionId, ProjectRef},
-    shutdown::Shutdown,
     task,
 };
 use bunbun_databases::{
@@ -42,16 +32,13 @@ use parking_lot::Mutex;
 use self::{
     cache::{Cache, Key},
     limiter::Limiter,
+    nodes::Nodes,
     secrets::Secrets,
 };
 use crate::{
     access::{Permission, ProjectAccess},
     state::Databases,
 };
-
-/// The pause before the store is listened to again; it doubles while that fails.
-const FOLLOW_PAUSE: Duration = Duration::from_secs(1);
-const MAX_FOLLOW_PAUSE: Duration = Duration::from_secs(30);
 
 /// What the composition root hands over.
 pub struct ConnectionsParts {
@@ -81,6 +68,7 @@ struct Inner {
     /// How many changes went through each connection, where there were any: what its server says of
     /// itself is believed until the next one.
     changes: Mutex<HashMap<ConnectionId, u64>>,
+    nodes: Nodes,
 }
 
 impl fmt::Debug for Connections {
@@ -181,6 +169,7 @@ impl Connections {
             cache: Cache::new(),
             trials: Limiter::new(parts.tests_per_minute, Duration::from_secs(60)),
             changes: Mutex::default(),
+            nodes: Nodes::default(),
         }))
     }
 
@@ -282,39 +271,6 @@ impl Connections {
                 .ok_or_else(|| not_found(kind, identifier))
         };
         self.0.cache.get(key, fresh, read).await
-    }
-
-    /// Follows what other nodes change, until the shutdown begins. What was changed while the store
-    /// could not be heard is read anew.
-    pub async fn follow(self, shutdown: Shutdown) {
-        let heard = self.clone();
-        let follow = async move {
-            let mut pause = FOLLOW_PAUSE;
-            loop {
-                let (all, one) = (heard.clone(), heard.clone());
-                let was_heard = AtomicBool::new(false);
-                let listening = || {
-                    was_heard.store(true, Ordering::Relaxed);
-                    all.0.cache.forget_stored();
-                };
-                let told = move |change: rows::Change| {
-                    one.changed(&change.project, change.id, change.past);
-                };
-                let Err(error) = rows::watch(&heard.0.store, listening, told).await;
-                let error = bunbun_core::error::chain(&error);
-                tracing::debug!(error, "changes of connections are not heard");
-                pause = if was_heard.into_inner() {
-                    FOLLOW_PAUSE
-                } else {
-                    (pause * 2).min(MAX_FOLLOW_PAUSE)
-                };
-                tokio::time::sleep(pause).await;
-            }
-        };
-        tokio::select! {
-            () = shutdown.begun() => {}
-            () = follow => {}
-        }
     }
 
     /// Keeps in the store how a connection is, where that is news.
@@ -425,12 +381,6 @@ impl Connections {
     /// A change went through a connection: what its server said of itself is old.
     pub(crate) fn wrote(&self, id: ConnectionId) {
         *self.0.changes.lock().entry(id).or_default() += 1;
-    }
-
-    /// Forgets the schemas of all databases of a project: several connections may lead to the same
-    /// one.
-    pub fn invalidate_schemas(&self, project: &ProjectRef) {
-        self.0.cache.forget_schemas(project);
     }
 
     /// Forgets what is kept of a connection, after a change of ours: everything of this sort.

@@ -371,6 +371,20 @@ impl Registry {
         }
     }
 
+    /// A connection's pool, if it is open.
+    #[must_use]
+    pub fn opened<D: Database>(&self, project: &ProjectRef, id: ConnectionId) -> Option<Arc<D>> {
+        let slot = self.0.slots.lock().get(&id).cloned()?;
+        let pool = slot.open.lock().clone()?;
+        (slot.key.project == *project)
+            .then(|| {
+                (pool.database as Arc<dyn Any + Send + Sync>)
+                    .downcast()
+                    .ok()
+            })
+            .flatten()
+    }
+
     /// A connection's pool at this moment; `None` where it has none.
     #[must_use]
     pub fn status(&self, id: ConnectionId) -> Option<PoolStatus> {

@@ -2,8 +2,6 @@
 //! (`/api/platform/{kind}/{ref}/connections`). Passwords come and go encrypted; nobody here can
 //! read them.
 
-mod watch;
-
 use std::str::FromStr;
 
 use bunbun_core::id::{ConnectionId, ProjectRef};
@@ -15,7 +13,6 @@ use tokio_postgres::{
     types::{Json, ToSql},
 };
 
-pub use self::watch::{Change, watch};
 use crate::{Error, Executor};
 
 /// Most connections of a project.

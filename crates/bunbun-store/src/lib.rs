@@ -10,6 +10,7 @@ pub mod data_keys;
 pub mod database_connections;
 mod error;
 mod migrate;
+pub mod signals;
 mod store;
 
 pub use deadpool_postgres::{Client, GenericClient as Executor, Transaction};

@@ -6,6 +6,7 @@ use bunbun_store::{
     database_connections::{
         self as rows, DatabaseConnection, MAX_CONNECTIONS, Status, StoredHost, StoredSettings,
     },
+    signals::{self, Signal},
 };
 use serde_json::json;
 
@@ -213,7 +214,7 @@ async fn lists_are_paged_and_a_project_has_a_bounded_number() {
 }
 
 #[tokio::test]
-async fn changes_are_told_but_not_a_new_status() {
+async fn changes_and_signals_are_told_but_not_a_new_status() {
     let Some((_database, store, client)) = store().await else {
         return;
     };
@@ -223,7 +224,7 @@ async fn changes_are_told_but_not_a_new_status() {
     let watching = async {
         let told = move |change| tell.send(change).expect("a reader");
         let listening = || ready.send(()).expect("a reader");
-        rows::watch(&store, listening, told).await
+        signals::watch(&store, listening, told).await
     };
     let changing = async {
         is_ready.await.expect("listening");
@@ -238,12 +239,32 @@ async fn changes_are_told_but_not_a_new_status() {
         let delete = rows::delete(&client, &mine, "redis", stored.id);
         delete.await.expect("a removal");
         for past in [0, 1, i64::MAX] {
-            let expected = rows::Change {
+            let expected = Signal::ConnectionChanged {
                 project: mine.clone(),
                 id: stored.id,
                 past,
             };
             assert_eq!(told.recv().await, Some(expected));
+        }
+        let cancel = |connection| Signal::CancelQuery {
+            project: mine.clone(),
+            connection,
+            query: "a.b-c_1".to_owned(),
+            answer: uuid::Uuid::now_v7(),
+        };
+        for signal in [
+            Signal::SchemasChanged {
+                project: mine.clone(),
+            },
+            cancel(None),
+            cancel(Some(stored.id)),
+            Signal::QueryCancelled {
+                answer: uuid::Uuid::now_v7(),
+            },
+        ] {
+            let sent = signals::send(&client, &signal);
+            sent.await.expect("sent");
+            assert_eq!(told.recv().await, Some(signal));
         }
     };
     tokio::select! {

@@ -584,3 +584,64 @@ async fn another_node_learns_at_once_of_a_change() {
     shutdown.begin();
     following.await.expect("the end");
 }
+
+#[tokio::test]
+async fn other_nodes_cancel_statements_and_forget_schemas() {
+    let Some(database) = TestDb::create().await else {
+        return;
+    };
+    let shutdown = Shutdown::new();
+    let node = || {
+        let connections = super::connections(&database, Setup::default());
+        let following = connections.clone().follow(shutdown.clone());
+        let following = task::spawn("test", following);
+        let api = Api::new(Some(database.pool()), None, |parts| {
+            parts.connections = Some(connections);
+        });
+        (api, following)
+    };
+    let ((here, first), (there, second)) = (node(), node());
+    let body = json!({ "identifier": "main", "url": database.url() });
+    created(&here, POSTGRES, body).await;
+    let own = "/api/platform/postgres/default";
+    // On a stored connection, and on the project's own database.
+    for (query, is_own) in [("?connection=main", false), ("", true)] {
+        if is_own {
+            let connections = send(&here, "GET", POSTGRES, &Value::Null).await.json();
+            let place = format!("{POSTGRES}/{}", id(&connections["connections"][0]));
+            assert_eq!(
+                send(&here, "DELETE", &place, &Value::Null).await.status,
+                204
+            );
+        }
+        let body = json!({ "id": "slow", "sql": "select pg_sleep(60)" });
+        let path = format!("{own}/query{query}");
+        let running = send(&here, "POST", &path, &body);
+        let path = format!("{own}/query/slow/cancel{query}");
+        let cancelling = eventually("cancelled", async || {
+            send(&there, "POST", &path, &Value::Null).await.status == 200
+        });
+        let (reply, ()) = tokio::join!(running, cancelling);
+        assert_eq!(reply.error(), (409, "QUERY_CANCELLED".to_owned()));
+        let reply = send(&there, "POST", &path, &Value::Null).await;
+        assert_eq!(reply.error(), (404, "QUERY_NOT_FOUND".to_owned()));
+    }
+
+    let tables = async || {
+        let path = format!("{own}/tables?schema=public");
+        let listed = send(&there, "GET", &path, &Value::Null).await.json();
+        listed["tables"].as_array().expect("tables").len()
+    };
+    for count in 0..3 {
+        eventually("seen", async || tables().await == count).await;
+        let sql = format!("create table t{count} ()");
+        // By either way to the same database.
+        let path = ["/api/db/query".to_owned(), format!("{own}/query")][count % 2].clone();
+        let reply = send(&here, "POST", &path, &json!({ "sql": sql })).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+    }
+    eventually("seen", async || tables().await == 3).await;
+    shutdown.begin();
+    first.await.expect("the end");
+    second.await.expect("the end");
+}

@@ -69,18 +69,17 @@ pub(crate) struct RunPostgresQuery {
 /// An id is a part of a path: it needs no encoding.
 #[expect(clippy::ref_option, reason = "garde hands the field over as it is")]
 fn is_plain(id: &Option<String>, _: &()) -> garde::Result {
-    let is_plain = |id: &String| {
-        (1..=64).contains(&id.len())
-            && id
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
-    };
-    if id.as_ref().is_none_or(is_plain) {
+    if id.as_deref().is_none_or(is_id) {
         return Ok(());
     }
     Err(garde::Error::new(
         "1 to 64 letters, digits, '.', '_' and '-'",
     ))
+}
+
+fn is_id(id: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    (1..=64).contains(&id.len()) && id.bytes().all(is_plain)
 }
 
 impl RunPostgresQuery {
@@ -186,6 +185,16 @@ pub(crate) async fn cancel_postgres_query(
     let action = "postgres.query.cancel";
     connections.audit(&access, action, &id).await?;
     let postgres = connected(&state, &access, which.connection.as_deref()).await?;
-    postgres.cancel(&id)?;
+    let Err(error) = postgres.cancel(&id) else {
+        return Ok(Answered(Success::new()));
+    };
+    // What could not be an id is not asked for.
+    let is_elsewhere = is_id(&id)
+        && connections
+            .cancel_elsewhere(&postgres.project, postgres.id, &id)
+            .await?;
+    if !is_elsewhere {
+        return Err(error.into());
+    }
     Ok(Answered(Success::new()))
 }
