@@ -9,6 +9,7 @@ pub mod mongodb;
 pub mod postgres;
 pub mod redis;
 pub mod registry;
+mod tls;
 
 pub use connection::{
     Database, DatabaseType, Host, Limits, Options, PoolStatus, ServerInfo, Settings, TlsMode,

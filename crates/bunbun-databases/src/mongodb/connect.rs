@@ -7,13 +7,11 @@
 //! - Several hosts, `replicaSet` or `mongodb+srv`: each host is asked (`hello`) until the primary
 //!   is found, also among the members that they announce. Every one of them has to pass [`Egress`].
 //!
-//! A server without TLS is given to the driver as the very address that was checked. With TLS the
-//! driver needs the name; it goes through a [`Relay`], which checks and connects for it. When a
-//! connection breaks or the primary changes, all of this is done anew.
+//! It goes through a [`Relay`], which checks and connects for it. When a connection breaks or the
+//! primary changes, all of this is done anew.
 
 use std::{
     collections::VecDeque,
-    io::Write as _,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -28,16 +26,16 @@ use mongodb::{
     event::{EventHandler, cmap::CmapEvent},
     options::{
         AuthMechanism as Mechanism, ClientOptions, Credential, ServerAddress, ServerMonitoringMode,
-        Tls, TlsOptions,
+        Tls,
     },
 };
-use tempfile::NamedTempFile;
 use tokio::time::timeout;
 
 use super::{fault, relay::Relay};
 use crate::{
-    Error, Limits, Options, Settings, TlsMode,
+    Error, Limits, Options, Settings,
     connection::options::{AuthMechanism, MongodbOptions},
+    tls,
 };
 
 /// Most servers that are asked for the primary.
@@ -50,8 +48,7 @@ const DEFAULT_PORT: u16 = 27017;
 pub(super) struct Live {
     pub(super) client: Client,
     open: Arc<AtomicUsize>,
-    _relay: Option<Relay>,
-    _certificate: Option<NamedTempFile>,
+    _relay: Relay,
 }
 
 impl Live {
@@ -232,21 +229,14 @@ async fn open(
 ) -> Result<Live, Error> {
     let options = options(settings)?;
     // The relay does this again at every connection; here it tells what is refused from what is down.
-    let reached = egress.connect(name, *port, limits.connect_timeout).await?;
-    let mut relay = None;
-    let host = if settings.tls != TlsMode::Disable {
-        let started = Relay::start(egress, name, *port, limits.connect_timeout).await;
-        relay = Some(started.map_err(Error::internal)?);
-        name.clone()
-    } else {
-        let peer = reached.peer_addr().map_err(Error::connection_failed)?;
-        peer.ip().to_string()
-    };
+    drop(egress.connect(name, *port, limits.connect_timeout).await?);
+    let tls = tls::client_config(settings.tls, options.ca_certificate.as_deref())?;
+    let relay = Relay::start(egress, name, *port, tls, limits.connect_timeout).await;
+    let relay = relay.map_err(Error::internal)?;
     let open = Arc::new(AtomicUsize::new(0));
-    let (tls, certificate) = tls(settings, options)?;
     let mut driver = ClientOptions::builder()
         .hosts(vec![ServerAddress::Tcp {
-            host,
+            host: name.clone(),
             port: Some(*port),
         }])
         .direct_connection(true)
@@ -265,16 +255,16 @@ async fn open(
         // One connection watches the server, not two.
         .server_monitoring_mode(ServerMonitoringMode::Poll)
         .cmap_event_handler(count(Arc::clone(&open)))
-        .tls(tls)
+        // The relay's matter.
+        .tls(Tls::Disabled)
         .build();
     driver.credential = credential(settings, options, seeds);
-    driver.socks5_proxy = relay.as_ref().map(Relay::proxy);
+    driver.socks5_proxy = Some(relay.proxy());
     let client = Client::with_options(driver).map_err(fault::from_driver)?;
     Ok(Live {
         client,
         open,
         _relay: relay,
-        _certificate: certificate,
     })
 }
 
@@ -297,31 +287,6 @@ fn credential(settings: &Settings, options: &MongodbOptions, seeds: &Seeds) -> O
         AuthMechanism::ScramSha256 => Mechanism::ScramSha256,
     });
     Some(credential)
-}
-
-/// TLS as the connection wants it, and the file that the driver reads an authority's certificate
-/// from; it has to be there as long as connections are made.
-fn tls(
-    settings: &Settings,
-    options: &MongodbOptions,
-) -> Result<(Tls, Option<NamedTempFile>), Error> {
-    if settings.tls == TlsMode::Disable {
-        return Ok((Tls::Disabled, None));
-    }
-    let mut tls = TlsOptions::default();
-    if settings.tls != TlsMode::VerifyFull {
-        tls.allow_invalid_certificates = Some(true);
-    }
-    let mut file = None;
-    if let Some(certificate) = &options.ca_certificate {
-        let mut written = NamedTempFile::new().map_err(Error::internal)?;
-        written
-            .write_all(certificate.as_bytes())
-            .map_err(Error::internal)?;
-        tls.ca_file_path = Some(written.path().to_owned());
-        file = Some(written);
-    }
-    Ok((Tls::Enabled(tls), file))
 }
 
 fn count(open: Arc<AtomicUsize>) -> EventHandler<CmapEvent> {

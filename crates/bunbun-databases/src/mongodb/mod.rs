@@ -15,6 +15,7 @@ mod document;
 pub mod ejson;
 mod fault;
 mod find;
+mod frames;
 pub mod guard;
 mod id;
 mod indexes;

@@ -107,7 +107,7 @@ fn element(kind: u8, bytes: &[u8]) -> Result<(Element<'_>, &[u8]), Malformed> {
 }
 
 /// How many bytes the value at the beginning of `bytes` has.
-fn length(kind: u8, bytes: &[u8]) -> Result<usize, Malformed> {
+pub(super) fn length(kind: u8, bytes: &[u8]) -> Result<usize, Malformed> {
     let prefixed = |extra: usize| {
         let length = usize::try_from(int32(bytes)?).map_err(|_| Malformed("a negative length"))?;
         Ok(length.saturating_add(extra))

@@ -1,26 +1,32 @@
-//! A SOCKS5 relay (RFC 1928, 1929) inside the process, through which the driver reaches a server
-//! whose *name* it needs, for TLS, while the *address* must be one that was checked.
+//! A SOCKS5 relay (RFC 1928, 1929) inside the process, through which the driver reaches its server.
 //!
-//! The driver resolves names itself, at every connection. Through a proxy it does not: it hands
-//! the name over, the relay has it checked ([`Egress`]) and connects to what was checked. It
-//! serves one host and port only, and only those who know its random password.
+//! The driver is never let loose on the network: it would resolve names itself, at every connection,
+//! and read whatever it is sent. Through a proxy it hands the name over, and all it reaches is the
+//! relay's one host. At each connection the relay has that host checked ([`Egress`]), connects to
+//! what was checked, speaks TLS with it where that is wanted, and looks at each message
+//! ([`super::frames`]). Only those who know its random password are served.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bunbun_core::{egress::Egress, secret, task};
 use mongodb::options::Socks5Proxy;
+use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, split},
     net::{TcpListener, TcpStream},
     task::JoinHandle,
     time::timeout,
 };
+use tokio_rustls::TlsConnector;
+
+use super::frames::{LastRequest, forward_answers, forward_requests};
 
 /// What a relay needs to know of each connection.
 struct Job {
     egress: Egress,
     host: String,
     port: u16,
+    tls: Option<Arc<ClientConfig>>,
     user: String,
     password: String,
     connect_timeout: Duration,
@@ -45,6 +51,7 @@ impl Relay {
         egress: &Egress,
         host: &str,
         port: u16,
+        tls: Option<Arc<ClientConfig>>,
         connect_timeout: Duration,
     ) -> io::Result<Self> {
         let listener = TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await?;
@@ -53,6 +60,7 @@ impl Relay {
             egress: egress.clone(),
             host: host.to_owned(),
             port,
+            tls,
             user: secret::random_text(16),
             password: secret::random_text(32),
             connect_timeout,
@@ -94,34 +102,63 @@ async fn accept(listener: TcpListener, job: Arc<Job>) {
     }
 }
 
-async fn serve(mut client: TcpStream, job: &Job) -> io::Result<()> {
-    client.set_nodelay(true)?;
-    let (host, port) = timeout(job.connect_timeout, greet(&mut client, job))
+async fn serve(mut driver: TcpStream, job: &Job) -> io::Result<()> {
+    driver.set_nodelay(true)?;
+    timeout(job.connect_timeout, greet(&mut driver, job))
         .await
         .map_err(|_| io::ErrorKind::TimedOut)??;
-    // The driver may write an address in another way than we do; names it lower-cases.
-    if !host.eq_ignore_ascii_case(&job.host) || port != job.port {
-        reply(&mut client, 0x02).await?;
-        return Err(io::Error::other("another host was asked for"));
-    }
-    let mut server = match job
+    let server = job
         .egress
         .connect(&job.host, job.port, job.connect_timeout)
         .await
-    {
+        .map_err(io::Error::other);
+    let server = match server {
         Ok(server) => server,
         Err(error) => {
-            reply(&mut client, 0x04).await?;
-            return Err(io::Error::other(error));
+            reply(&mut driver, 0x04).await?;
+            return Err(error);
         }
     };
-    reply(&mut client, 0x00).await?;
-    copy_bidirectional(&mut client, &mut server).await?;
-    Ok(())
+    let Some(tls) = &job.tls else {
+        reply(&mut driver, 0x00).await?;
+        return talk(driver, server).await;
+    };
+    match timeout(job.connect_timeout, secured(server, tls, &job.host)).await {
+        Ok(Ok(server)) => {
+            reply(&mut driver, 0x00).await?;
+            talk(driver, server).await
+        }
+        failed => {
+            reply(&mut driver, 0x05).await?;
+            failed.map_err(|_| io::ErrorKind::TimedOut)?.map(drop)
+        }
+    }
 }
 
-/// The handshake, up to the host and port that are asked for.
-async fn greet(client: &mut TcpStream, job: &Job) -> io::Result<(String, u16)> {
+async fn secured(
+    server: TcpStream,
+    tls: &Arc<ClientConfig>,
+    host: &str,
+) -> io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
+    let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+    TlsConnector::from(Arc::clone(tls))
+        .connect(name, server)
+        .await
+}
+
+/// Hands messages on in both directions, until one side ends.
+async fn talk(driver: TcpStream, server: impl AsyncRead + AsyncWrite) -> io::Result<()> {
+    let last = LastRequest::default();
+    let (from_driver, to_driver) = driver.into_split();
+    let (from_server, to_server) = split(server);
+    tokio::select! {
+        ended = forward_requests(from_driver, to_server, &last) => ended,
+        ended = forward_answers(from_server, to_driver, &last) => ended,
+    }
+}
+
+/// The handshake, up to the host and port that are asked for; there is only one that can be had.
+async fn greet(client: &mut TcpStream, job: &Job) -> io::Result<()> {
     let refused = || io::Error::from(io::ErrorKind::PermissionDenied);
     let [version, count] = read::<2>(client).await?;
     let mut methods = vec![0; count.into()];
@@ -146,16 +183,15 @@ async fn greet(client: &mut TcpStream, job: &Job) -> io::Result<(String, u16)> {
     let [5, 1, _, kind] = read::<4>(client).await? else {
         return Err(refused());
     };
-    let host = match kind {
-        1 => std::net::Ipv4Addr::from(read::<4>(client).await?).to_string(),
-        4 => std::net::Ipv6Addr::from(read::<16>(client).await?).to_string(),
-        3 => {
-            let [length] = read::<1>(client).await?;
-            text(client, length).await?
-        }
+    let length = match kind {
+        1 => 4,
+        4 => 16,
+        3 => read::<1>(client).await?[0].into(),
         _ => return Err(refused()),
     };
-    Ok((host, u16::from_be_bytes(read::<2>(client).await?)))
+    let mut host_and_port = vec![0; length + 2];
+    client.read_exact(&mut host_and_port).await?;
+    Ok(())
 }
 
 async fn read<const N: usize>(client: &mut TcpStream) -> io::Result<[u8; N]> {

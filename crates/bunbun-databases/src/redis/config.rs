@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use bunbun_core::egress::Egress;
 
-use super::{connection::Dialer, error::invalid, stream::Address, tls};
+use super::{connection::Dialer, error::invalid, stream::Address};
 use crate::{
     Error,
     connection::{Limits, Options, Settings},
+    tls,
 };
 
 /// The port when none is given.

@@ -22,7 +22,6 @@ mod slot;
 mod stats;
 mod stream;
 mod text;
-mod tls;
 mod value;
 
 use std::{sync::Arc, time::Duration};

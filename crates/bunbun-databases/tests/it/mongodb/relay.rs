@@ -19,8 +19,9 @@ use bunbun_databases::{
     Database as _, DatabaseType, Error, Host, Limits, Options, Settings, TlsMode,
     connection::options::MongodbOptions,
     mongodb::{
-        Mongodb,
+        Mongodb, Namespace,
         bson::{Document, RawDocumentBuf, doc},
+        ejson::Format,
     },
 };
 use bunbun_test::{MongodbKind, MongodbServer};
@@ -84,6 +85,11 @@ struct Fake {
 
 impl Fake {
     async fn start(answer: impl Fn(u16) -> Document + Send + Sync + 'static) -> Self {
+        Self::start_raw(move |port| bytes(&answer(port))).await
+    }
+
+    /// The same with an answer that is BSON already.
+    async fn start_raw(answer: impl Fn(u16) -> Vec<u8> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let visitors = Arc::new(AtomicUsize::new(0));
@@ -106,10 +112,35 @@ impl Fake {
     }
 }
 
+/// An answer, with what a driver wants to find in a handshake's.
+fn bytes(answer: &Document) -> Vec<u8> {
+    let mut answer = answer.clone();
+    answer.extend(doc! { "ok": 1, "minWireVersion": 0, "maxWireVersion": 21,
+        "maxBsonObjectSize": 16_777_216, "maxMessageSizeBytes": 48_000_000, "maxWriteBatchSize": 100_000 });
+    RawDocumentBuf::try_from(&answer)
+        .expect("encodes")
+        .into_bytes()
+}
+
+/// The same with documents in each other in its end, written without recursion.
+fn nested(answer: &Document, levels: usize) -> Vec<u8> {
+    let length = |bytes: usize| i32::try_from(bytes).expect("short").to_le_bytes();
+    let mut out = bytes(answer);
+    let _zero = out.pop();
+    for level in 0..levels {
+        out.extend(b"\x03a\0");
+        out.extend(length(5 + 8 * (levels - 1 - level)));
+    }
+    out.extend(vec![0; levels + 1]);
+    let all = length(out.len());
+    out[..4].copy_from_slice(&all);
+    out
+}
+
 /// The wire protocol as far as a handshake goes: `OP_QUERY` and `OP_MSG`.
 async fn talk(
     mut stream: TcpStream,
-    answer: &(dyn Fn() -> Document + Send + Sync),
+    answer: &(dyn Fn() -> Vec<u8> + Send + Sync),
 ) -> io::Result<()> {
     loop {
         let mut head = [0; 16];
@@ -118,12 +149,7 @@ async fn talk(
             |at: usize| i32::from_le_bytes(head[at..at + 4].try_into().expect("four bytes"));
         let mut body = vec![0; usize::try_from(number(0)).expect("positive") - 16];
         stream.read_exact(&mut body).await?;
-        let mut answer = answer();
-        answer.extend(doc! { "ok": 1, "minWireVersion": 0, "maxWireVersion": 21,
-            "maxBsonObjectSize": 16_777_216, "maxMessageSizeBytes": 48_000_000, "maxWriteBatchSize": 100_000 });
-        let document = RawDocumentBuf::try_from(&answer)
-            .expect("encodes")
-            .into_bytes();
+        let document = answer();
         let (opcode, mut reply) = if number(12) == 2004 {
             let mut reply = vec![0; 16];
             reply.extend(1_i32.to_le_bytes());
@@ -330,6 +356,40 @@ async fn a_single_host_is_taken_as_it_is() {
         .await
         .expect("directly");
     assert_eq!(elsewhere.visitors(), 0);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_nested_too_deeply_ends_its_connection_and_nothing_else() {
+    let levels = Arc::new(AtomicUsize::new(0));
+    let answered = Arc::clone(&levels);
+    let hello = doc! { "ismaster": true, "isWritablePrimary": true, "n": 1 };
+    let liar = Fake::start_raw(move |_| nested(&hello, answered.load(Ordering::SeqCst))).await;
+    let settings = settings(&[("127.0.0.1", liar.port)], MongodbOptions::default());
+    let mongodb = Mongodb::connect(&settings, &loopback(), &quick())
+        .await
+        .expect("a decent server");
+    let namespace = Namespace::collection("d", "c", true).expect("a name");
+    for depth in [200, 1_000, 3_000_000] {
+        levels.store(depth, Ordering::SeqCst);
+        let pinged = mongodb.ping().await.map(drop);
+        let document = RawDocumentBuf::try_from(&doc! { "_id": 1 }).expect("encodes");
+        let inserted = mongodb
+            .insert(&namespace, &[document], true, Format::Relaxed)
+            .await
+            .map(drop);
+        for outcome in [pinged, inserted] {
+            let code = outcome.map_err(|error| error.code().as_str());
+            let expected = if depth > 250 {
+                Err("CONNECTION_FAILED")
+            } else {
+                Ok(())
+            };
+            assert_eq!(code, expected, "{depth}");
+        }
+    }
+    levels.store(0, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    mongodb.ping().await.expect("decent again");
 }
 
 #[tokio::test]

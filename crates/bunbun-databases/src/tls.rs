@@ -8,7 +8,7 @@ use rustls::ClientConfig;
 use crate::{Error, TlsMode};
 
 /// What the mode asks for; `None`: no TLS.
-pub(super) fn client_config(
+pub(crate) fn client_config(
     mode: TlsMode,
     authority: Option<&str>,
 ) -> Result<Option<Arc<ClientConfig>>, Error> {
