@@ -65,8 +65,8 @@ struct Inner {
     databases: Arc<dyn Databases>,
     cache: Cache,
     trials: Limiter,
-    /// How many changes went through each connection, where there were any: what its server says of
-    /// itself is believed until the next one.
+    /// How many changes went through each connection, where there were any: everything but schemas
+    /// is believed until the next one only.
     changes: Mutex<HashMap<ConnectionId, u64>>,
     nodes: Nodes,
 }
@@ -127,8 +127,10 @@ pub enum Cacheable {
     Connection,
     /// Lists of databases: 1 minute.
     Databases,
-    /// Schemas: 10 minutes.
+    /// Schemas: 10 minutes, or until a statement may have changed them.
     Schemas,
+    /// What a sample of a collection looks like: 10 minutes.
+    Samples,
     /// What a server says of itself: 30 seconds.
     ServerInfo,
 }
@@ -140,7 +142,7 @@ impl Cacheable {
         Duration::from_secs(match self {
             Self::Connection => 300,
             Self::Databases => 60,
-            Self::Schemas => 600,
+            Self::Schemas | Self::Samples => 600,
             Self::ServerInfo => 30,
         })
     }
@@ -152,6 +154,7 @@ impl Cacheable {
             Self::Connection => "connection",
             Self::Databases => "databases",
             Self::Schemas => "schemas",
+            Self::Samples => "samples",
             Self::ServerInfo => "server_info",
         }
     }
@@ -364,8 +367,8 @@ impl Connections {
         T: Send + Sync + 'static,
         E: Classify + Send + Sync + 'static,
     {
-        let changes = match (what, connected.id) {
-            (Cacheable::ServerInfo, Some(id)) => self.0.changes.lock().get(&id).copied(),
+        let changes = match connected.id {
+            Some(id) if what != Cacheable::Schemas => self.0.changes.lock().get(&id).copied(),
             _ => None,
         };
         let key = Key {
@@ -378,15 +381,9 @@ impl Connections {
         self.0.cache.get(key, connected.fresh, make)
     }
 
-    /// A change went through a connection: what its server said of itself is old.
+    /// A change went through a connection: what was kept of what it may have changed is old.
     pub(crate) fn wrote(&self, id: ConnectionId) {
         *self.0.changes.lock().entry(id).or_default() += 1;
-    }
-
-    /// Forgets what is kept of a connection, after a change of ours: everything of this sort.
-    pub fn invalidate<D>(&self, connected: &Connected<D>, what: Cacheable) {
-        let place = Some((connected.id, connected.version));
-        self.0.cache.forget(&connected.project, place, what);
     }
 }
 

@@ -5,6 +5,7 @@
 //! is still what was read: nothing can come between the comparison and the change. How the filter
 //! says so depends on what the server knows ([`Condition`]).
 
+use bunbun_core::{Classify as _, Code};
 use mongodb::bson::{
     RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf,
     raw::{CString, cstr},
@@ -14,6 +15,7 @@ use sha2::{Digest as _, Sha256};
 use super::{
     Mongodb,
     command::{Command, single},
+    ejson::Format,
     fault,
     find::Find,
     id::DocumentId,
@@ -40,6 +42,8 @@ pub enum Precondition {
     None,
     /// The document exists (`If-Match: *`).
     Exists,
+    /// It does not (`If-None-Match: *`).
+    Absent,
     /// The document has one of these digests.
     Digest(Vec<String>),
 }
@@ -154,6 +158,9 @@ impl Mongodb {
         let document = id.put_into(document).ok_or_else(|| {
             fault::invalid("The document's _id is not the one in the path.", "/_id")
         })?;
+        if *precondition == Precondition::Absent {
+            return self.make(namespace, document, upsert).await;
+        }
         let change = Change::Replacement(document);
         let action = Action::Change {
             change: &change,
@@ -161,6 +168,28 @@ impl Mongodb {
         };
         self.modify(namespace, id, &action, upsert, precondition)
             .await
+    }
+
+    /// Stores a document where there is none with its `_id`.
+    async fn make(
+        &self,
+        namespace: &Namespace<'_>,
+        document: RawDocumentBuf,
+        upsert: bool,
+    ) -> Result<Changed, Error> {
+        if !upsert {
+            return Err(Error::document_not_found());
+        }
+        let documents = std::slice::from_ref(&document);
+        let made = self.insert(namespace, documents, true, Format::Relaxed);
+        match made.await {
+            Ok(_) => Ok(Changed {
+                document,
+                created: true,
+            }),
+            Err(error) if error.code() == Code::DocumentExists => Err(Error::precondition_failed()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Applies update operators or a pipeline to the document with this `_id`.

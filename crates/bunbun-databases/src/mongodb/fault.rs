@@ -78,6 +78,9 @@ pub(super) fn from_driver(error: mongodb::error::Error) -> Error {
         | ErrorKind::ProxyConnect { .. }
         | ErrorKind::InvalidTlsConfig { .. }
         | ErrorKind::IncompatibleServer { .. }
+        // What the server sent is no answer.
+        | ErrorKind::InvalidResponse { .. }
+        | ErrorKind::BsonDeserialization(_)
         | ErrorKind::Shutdown => Error::connection_failed(cause),
         _ => Error::internal(cause),
     }

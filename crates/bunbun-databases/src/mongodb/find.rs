@@ -9,8 +9,8 @@ use super::{
     ejson::{self, Format},
     fault,
     namespace::Namespace,
-    page::{self, Direction, Start},
-    raw,
+    page::{self, Part, Start},
+    raw::{self, kind},
 };
 use crate::Error;
 
@@ -95,8 +95,16 @@ impl Find {
         let Some(projection) = &self.projection else {
             return true;
         };
-        raw::get(projection.as_bytes(), "_id")
-            .is_none_or(|element| !element.value.iter().all(|&byte| byte == 0))
+        let Ok(elements) = raw::elements(projection.as_bytes()) else {
+            return false;
+        };
+        // As it is stored, and not in parts or as something else.
+        elements
+            .map_while(Result::ok)
+            .all(|element| match element.key {
+                "_id" => is_yes(&element),
+                key => !key.starts_with("_id."),
+            })
     }
 
     fn command(
@@ -141,11 +149,21 @@ impl Mongodb {
         let question = find.question(namespace);
         let start = page::decode(find.cursor.as_deref(), question)?;
         let direction = page::direction(find.sort.as_deref());
-        let batches = match (&start, direction) {
+        let mut page = Collected::new(format, find.limit);
+        match (&start, direction) {
             (Start::After(id), Some(direction)) => {
                 // The cursor came back from outside.
                 namespace.check(Some(id.as_bytes()), "/cursor")?;
-                self.open_behind(namespace, find, id, direction).await?
+                // Those of other types only where the page has room: most collections have one type.
+                for part in [Part::SameType, Part::OtherTypes] {
+                    let behind = |rare| page::behind(id, direction, part, rare);
+                    if !page.has_more
+                        && let Some(batches) =
+                            self.open_behind(namespace, find, &start, behind).await?
+                    {
+                        page.read(batches).await?;
+                    }
+                }
             }
             (Start::After(_), None) => {
                 return Err(fault::invalid(
@@ -155,11 +173,10 @@ impl Mongodb {
             }
             _ => {
                 let command = find.command(namespace, &start, find.filter.as_deref());
-                self.open(namespace.database, command).await?
+                page.read(self.open(namespace.database, command).await?)
+                    .await?;
             }
-        };
-        let mut page = Collected::new(format, find.limit);
-        page.read(batches).await?;
+        }
         let by_key = direction.is_some() && find.shows_id();
         page.finish(
             |shown, last_id| match last_id {
@@ -170,30 +187,37 @@ impl Mongodb {
         )
     }
 
-    /// Documents behind an `_id`; a second time without the rare types where the server does not
-    /// know them.
+    /// Documents for which a condition holds that `behind` makes, with the rare types or without: the
+    /// latter where the server does not know them. `None`: for no document at all.
     async fn open_behind(
         &self,
         namespace: &Namespace<'_>,
         find: &Find,
-        id: &RawDocument,
-        direction: Direction,
-    ) -> Result<Batches, Error> {
-        let start = Start::After(id.to_owned());
-        let command = |rare| {
-            let filter = both(find.filter.as_deref(), &page::behind(id, direction, rare));
-            find.command(namespace, &start, Some(&filter))
+        start: &Start,
+        behind: impl Fn(bool) -> Option<RawDocumentBuf>,
+    ) -> Result<Option<Batches>, Error> {
+        let command = |condition: &RawDocument| {
+            let filter = both(find.filter.as_deref(), condition);
+            find.command(namespace, start, Some(&filter))
         };
+        let common = behind(false);
         if self.knows_rare_types() {
-            match self.open(namespace.database, command(true)).await {
-                Err(error) if fault::is_query_refused(&error) => {}
-                other => return other,
+            let Some(all) = behind(true) else {
+                return Ok(None);
+            };
+            match self.open(namespace.database, command(&all)).await {
+                // Not for the types, if there are none.
+                Err(error) if fault::is_query_refused(&error) && common.as_ref() != Some(&all) => {}
+                other => return other.map(Some),
             }
         }
-        let batches = self.open(namespace.database, command(false)).await?;
+        let Some(common) = common else {
+            return Ok(None);
+        };
+        let batches = self.open(namespace.database, command(&common)).await?;
         // It was the types, not the caller's filter.
         self.without_rare_types();
-        Ok(batches)
+        Ok(Some(batches))
     }
 
     /// The first document that fits, as its bytes.
@@ -223,6 +247,15 @@ impl Mongodb {
         }
         Ok(None)
     }
+}
+
+/// Whether a projection's value shows a field as it is.
+fn is_yes(element: &raw::Element<'_>) -> bool {
+    let is_number = matches!(
+        element.kind,
+        kind::BOOLEAN | kind::INT32 | kind::INT64 | kind::DOUBLE
+    );
+    is_number && element.value.iter().any(|&byte| byte != 0)
 }
 
 fn offset(start: &Start, skip: u64) -> u64 {

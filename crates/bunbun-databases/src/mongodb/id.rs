@@ -7,8 +7,10 @@
 //! | an integer of 64 bits | that number, whichever numeric type it is stored as |
 //! | what begins with `{` or `"` | Extended JSON: `{"$numberDecimal":"1.5"}`, `"507f…"` as a string |
 //! | `ejson:` and Extended JSON | any value: `ejson:true` |
+//! | `ejson64:` and that in base64url | any value, also with what no path may hold (`\`, controls) |
 //! | anything else | a string |
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use mongodb::bson::{Binary, RawDocumentBuf, oid::ObjectId, raw::cstr, spec::BinarySubtype};
 use uuid::Uuid;
 
@@ -29,6 +31,11 @@ impl DocumentId {
         let key = cstr!("");
         if let Some(text) = segment.strip_prefix("ejson:") {
             return Self::from_text(text);
+        } else if let Some(text) = segment.strip_prefix("ejson64:") {
+            let text = URL_SAFE_NO_PAD.decode(text).ok();
+            let text = text.and_then(|text| String::from_utf8(text).ok());
+            let no_text = || fault::invalid("The id in the path is no base64url of a text.", "/id");
+            return Self::from_text(&text.ok_or_else(no_text)?);
         } else if segment.starts_with(['{', '"']) {
             return Self::from_text(segment);
         } else if segment.len() == 24

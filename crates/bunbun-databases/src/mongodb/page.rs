@@ -114,9 +114,24 @@ const MAX_KEY: i32 = 127;
 const NUMBER: i32 = 1;
 const TEXT: i32 = 2;
 
-/// A condition for all documents behind an `_id`. Comparisons hold within a type only, so the
-/// types behind it are named; `rare`: also the values that FerretDB does not know.
-pub(super) fn behind(id: &RawDocument, direction: Direction, rare: bool) -> RawDocumentBuf {
+/// Which documents behind an `_id`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    /// Those with one of the same type; they come first.
+    SameType,
+    /// Those with one of the types behind it.
+    OtherTypes,
+}
+
+/// A condition for the documents behind an `_id`; `None` where there can be none. Comparisons hold
+/// within a type only, so the types behind it are named; `rare`: also the values that FerretDB does
+/// not know.
+pub(super) fn behind(
+    id: &RawDocument,
+    direction: Direction,
+    part: Part,
+    rare: bool,
+) -> Option<RawDocumentBuf> {
     let operator: &CStr = match direction {
         Direction::Up => cstr!("$gt"),
         Direction::Down => cstr!("$lt"),
@@ -133,8 +148,15 @@ pub(super) fn behind(id: &RawDocument, direction: Direction, rare: bool) -> RawD
         Direction::Up => &ORDER[place + 1..],
         Direction::Down => &ORDER[..place],
     };
-    let mut choices = RawArrayBuf::new();
-    choices.push(on_id(operator, lone(id)));
+    if part == Part::SameType {
+        let same = on_id(operator, lone(id));
+        let nan = raw::get(id.as_bytes(), "").and_then(|id| around_nan(id, direction));
+        return Some(match nan.filter(|_| rare) {
+            Some(nan) => any([same, nan]),
+            None => same,
+        });
+    }
+    let mut choices = Vec::new();
     for &types in others {
         match types {
             [MIN_KEY | MAX_KEY] if !rare => {}
@@ -150,13 +172,17 @@ pub(super) fn behind(id: &RawDocument, direction: Direction, rare: bool) -> RawD
                 .for_each(|&number| choices.push(on_id(cstr!("$type"), number))),
         }
     }
-    if rare && let Some(nan) = raw::get(id.as_bytes(), "").and_then(|id| around_nan(id, direction))
-    {
-        choices.push(nan);
+    (!choices.is_empty()).then(|| any(choices))
+}
+
+fn any(conditions: impl IntoIterator<Item = RawDocumentBuf>) -> RawDocumentBuf {
+    let mut choices = RawArrayBuf::new();
+    for condition in conditions {
+        choices.push(condition);
     }
-    let mut condition = RawDocumentBuf::new();
-    condition.append(cstr!("$or"), choices);
-    condition
+    let mut any = RawDocumentBuf::new();
+    any.append(cstr!("$or"), choices);
+    any
 }
 
 /// NaN sorts before all numbers, but compares with none.

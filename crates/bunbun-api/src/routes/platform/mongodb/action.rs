@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     access::{ProjectAccess, Read, Write},
-    connections::{Cacheable, Connected},
+    connections::Connected,
     openapi::{
         BodyRefusals, ConflictRefusals, DatabaseRefusals, OwnerRefusals, ThingRefusals,
         UpstreamRefusals,
@@ -259,7 +259,6 @@ impl Call<'_> {
         let connections = self.state.connections()?;
         let mongodb = connections.mongodb(&access, self.source).await?;
         connections.audit(&access, action, &self.target()).await?;
-        connections.invalidate(&mongodb, Cacheable::Schemas);
         Ok(mongodb)
     }
 

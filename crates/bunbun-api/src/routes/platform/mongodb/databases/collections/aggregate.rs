@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use super::{CollectionPath, documents::MongodbDocuments};
 use crate::{
     access::{Permission, ProjectAccess, Read},
-    connections::{Cacheable, Connected},
+    connections::Connected,
     openapi::{
         BodyRefusals, ConflictRefusals, DatabaseRefusals, OwnerRefusals, ThingRefusals,
         UpstreamRefusals,
@@ -78,11 +78,6 @@ pub(crate) async fn run_mongodb_aggregate(
     let identifier = query.connection.as_deref();
     let mongodb = connect(&state, &access, identifier, &aggregate, &path.target()).await?;
     let page: Page = mongodb.aggregate(&namespace, &aggregate, format).await?;
-    if aggregate.writes() {
-        state
-            .connections()?
-            .invalidate(&mongodb, Cacheable::Schemas);
-    }
     let page = Object::default()
         .raw("documents", &page.documents)
         .with("next_cursor", page.next_cursor);

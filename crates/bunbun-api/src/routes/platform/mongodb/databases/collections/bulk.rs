@@ -22,7 +22,6 @@ use utoipa::ToSchema;
 use super::CollectionPath;
 use crate::{
     access::{ProjectAccess, Write},
-    connections::Cacheable,
     openapi::{
         BodyRefusals, ConflictRefusals, DatabaseRefusals, OwnerRefusals, ThingRefusals,
         UpstreamRefusals,
@@ -135,7 +134,6 @@ pub(crate) async fn run_mongodb_bulk(
         .audit(&access, "mongodb.bulk", &path.target())
         .await?;
     let written = mongodb.bulk(&namespace, operations, ordered).await?;
-    connections.invalidate(&mongodb, Cacheable::Schemas);
     Ok(result(&written, format)?.respond(StatusCode::OK, format))
 }
 

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use axum::{extract::State, response::Response};
+use bunbun_core::secret::{digest, hex};
 use bunbun_databases::mongodb::{DEFAULT_LIMIT, Selection};
 use bunbun_http::{
     ApiError,
@@ -16,6 +17,7 @@ use bunbun_http::{
 use garde::Validate;
 use http::StatusCode;
 use serde::Deserialize;
+use serde_json::json;
 use utoipa::{IntoParams, ToSchema};
 
 use super::CollectionPath;
@@ -55,8 +57,25 @@ pub(crate) struct DistinctQuery {
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
     /// `next_cursor` of the page before.
-    #[garde(length(max = 20))]
+    #[garde(length(max = 40))]
     cursor: Option<String>,
+}
+
+impl DistinctQuery {
+    /// Where a page begins, and of which list.
+    fn cursor_at(&self, offset: usize, path: &CollectionPath) -> String {
+        let (key, target) = (&self.key, path.target());
+        let filter = self.filter.as_deref().unwrap_or_default();
+        let collation = self.collation.as_deref().unwrap_or_default();
+        let list = json!([target, key, filter, collation]).to_string();
+        let list = hex(&digest(list.as_bytes())[..8]);
+        format!("{offset}.{list}")
+    }
+
+    fn offset(&self, cursor: &str, path: &CollectionPath) -> Option<usize> {
+        let offset = cursor.split('.').next()?.parse().ok()?;
+        (cursor == self.cursor_at(offset, path)).then_some(offset)
+    }
 }
 
 /// One page of values.
@@ -96,10 +115,10 @@ pub(crate) async fn list_mongodb_distinct(
         collation: parameter("collation", query.collation.as_deref())?,
         ..Selection::default()
     };
-    let first: usize = match &query.cursor {
-        Some(cursor) => cursor
-            .parse()
-            .map_err(|_| wrong("/cursor", "is no next_cursor of a page before"))?,
+    let first = match &query.cursor {
+        Some(cursor) => query
+            .offset(cursor, &path)
+            .ok_or_else(|| wrong("/cursor", "is no next_cursor of a page of this list"))?,
         None => 0,
     };
     let mongodb = state
@@ -111,7 +130,7 @@ pub(crate) async fn list_mongodb_distinct(
         .await?;
     let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
     let end = first.saturating_add(limit);
-    let next_cursor = (end < values.len()).then(|| end.to_string());
+    let next_cursor = (end < values.len()).then(|| query.cursor_at(end, &path));
     let values = array(values.into_iter().skip(first).take(limit));
     let page = Object::default()
         .raw("values", &values)

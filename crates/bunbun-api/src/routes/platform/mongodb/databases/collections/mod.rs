@@ -32,7 +32,6 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::DatabasePath;
 use crate::{
     access::{ProjectAccess, Read, Write},
-    connections::Cacheable,
     openapi::{
         BodyRefusals, ConflictRefusals, DatabaseRefusals, OwnerRefusals, ParameterRefusals,
         ThingRefusals, UpstreamRefusals,
@@ -260,7 +259,6 @@ pub(crate) async fn create_mongodb_collection(
         .audit(&access, "mongodb.collection.create", &target)
         .await?;
     mongodb.create_collection(&namespace, &options).await?;
-    connections.invalidate(&mongodb, Cacheable::Databases);
     Ok(respond(
         StatusCode::CREATED,
         ejson::Format::Relaxed,
@@ -312,8 +310,6 @@ pub(crate) async fn delete_mongodb_collection(
         .audit(&access, "mongodb.collection.drop", &path.target())
         .await?;
     mongodb.drop_collection(&namespace).await?;
-    connections.invalidate(&mongodb, Cacheable::Databases);
-    connections.invalidate(&mongodb, Cacheable::Schemas);
     Ok(respond(
         StatusCode::OK,
         ejson::Format::Relaxed,

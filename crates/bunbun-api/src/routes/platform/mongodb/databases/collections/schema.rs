@@ -115,7 +115,7 @@ pub(crate) async fn get_mongodb_schema(
     let key = format!("{}/{sample}", path.target());
     let look = mongodb.schema(&namespace, sample);
     let schema = connections
-        .cached(&mongodb, Cacheable::Schemas, &key, look)
+        .cached(&mongodb, Cacheable::Samples, &key, look)
         .await?;
     Ok(Json(MongodbSchema::from(&*schema)))
 }

@@ -23,7 +23,6 @@ use utoipa::{IntoParams, ToSchema};
 use super::CollectionPath;
 use crate::{
     access::{ProjectAccess, Read, Write},
-    connections::Cacheable,
     openapi::{
         BodyRefusals, ConflictRefusals, DatabaseRefusals, OwnerRefusals, ParameterRefusals,
         ThingRefusals, UpstreamRefusals,
@@ -202,7 +201,6 @@ pub(crate) async fn create_mongodb_documents(
     let (ids, count) = mongodb
         .insert(&namespace, &documents, ordered, format)
         .await?;
-    connections.invalidate(&mongodb, Cacheable::Schemas);
     let inserted = Object::default().with("inserted", count).raw("ids", &ids);
     Ok(inserted.respond(StatusCode::CREATED, format))
 }

@@ -35,7 +35,6 @@ use utoipa::{IntoParams, ToSchema};
 use super::super::CollectionPath;
 use crate::{
     access::{ProjectAccess, Read, Write},
-    connections::Cacheable,
     openapi::{
         BodyRefusals, ConditionRefusals, ConflictRefusals, DatabaseRefusals, OwnerRefusals,
         ParameterRefusals, ThingRefusals, UpstreamRefusals,
@@ -155,7 +154,8 @@ pub(crate) async fn get_mongodb_document(
 /// Replace a document
 ///
 /// The body is the whole new document; its `_id` may be left out. With `If-Match` it happens only
-/// if the document is still the one that the `ETag` names; comparing and replacing are one step.
+/// if the document is still the one that the `ETag` names; comparing and replacing are one step. With
+/// `If-None-Match: *` and `upsert=true` only if there is none yet.
 #[utoipa::path(
     put, path = "/api/platform/mongodb/{ref}/databases/{database}/collections/{collection}/documents/{id}", tag = "mongodb",
     params(CollectionPath, IdPath, UpsertQuery, ("If-Match" = Option<String>, Header, description = "The ETag of the document, or *")),
@@ -192,11 +192,13 @@ pub(crate) async fn replace_mongodb_document(
     connections
         .audit(&access, "mongodb.document.replace", &path.target())
         .await?;
-    let precondition = precondition(&headers);
+    let precondition = match is_for_new_only(&headers) {
+        true => Precondition::Absent,
+        false => precondition(&headers),
+    };
     let changed = mongodb
         .replace(&namespace, &id, &document, query.upsert, &precondition)
         .await?;
-    connections.invalidate(&mongodb, Cacheable::Schemas);
     let status = if changed.created {
         StatusCode::CREATED
     } else {
@@ -257,7 +259,6 @@ pub(crate) async fn update_mongodb_document(
             &precondition(&headers),
         )
         .await?;
-    connections.invalidate(&mongodb, Cacheable::Schemas);
     let status = if changed.created {
         StatusCode::CREATED
     } else {
@@ -298,7 +299,6 @@ pub(crate) async fn delete_mongodb_document(
     mongodb
         .remove(&namespace, &id, &precondition(&headers))
         .await?;
-    connections.invalidate(&mongodb, Cacheable::Schemas);
     Ok(respond(
         StatusCode::OK,
         Format::Relaxed,
@@ -342,6 +342,11 @@ fn etags(headers: &HeaderMap, name: &http::HeaderName) -> Vec<String> {
         .flat_map(|value| value.split(','))
         .map(|tag| tag.trim().to_owned())
         .collect()
+}
+
+/// `If-None-Match: *`: only where there is nothing yet.
+fn is_for_new_only(headers: &HeaderMap) -> bool {
+    etags(headers, &IF_NONE_MATCH).iter().any(|tag| tag == "*")
 }
 
 /// What `If-Match` asks for. A header without any of our tags is a condition that never holds.
