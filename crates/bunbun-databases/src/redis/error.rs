@@ -129,6 +129,7 @@ fn translate(error: RedisError) -> Error {
             "",
         )
         .details(json!({ "redis": code })),
+        "ERR" if detail.starts_with("no such key") => Error::key_not_found(),
         "ERR"
             if detail.starts_with("unknown command")
                 || detail.starts_with("unknown subcommand") =>

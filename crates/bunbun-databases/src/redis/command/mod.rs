@@ -85,9 +85,9 @@ impl Redis {
     /// Refuses commands that would go through very many elements at once.
     async fn check_size(&self, name: &str, arguments: &[Vec<u8>]) -> Result<(), Error> {
         if let Some(count) = named(name, arguments) {
-            return check_count(name, count);
+            return check_count(name, count, MAX_ELEMENTS);
         }
-        let Some(Size { length, keys }) = sizes(name, arguments) else {
+        let Some(Size { length, keys, most }) = sizes(name, arguments) else {
             return Ok(());
         };
         let mut sum = 0;
@@ -103,18 +103,18 @@ impl Redis {
                 sum += checked(answer).map_or(0, |answer| reply::count(&answer));
             }
         }
-        check_count(name, sum)
+        check_count(name, sum, most)
     }
 }
 
-fn check_count(name: &str, count: u64) -> Result<(), Error> {
-    if count <= MAX_ELEMENTS {
+fn check_count(name: &str, count: u64, most: u64) -> Result<(), Error> {
+    if count <= most {
         return Ok(());
     }
     Err(Error::query_not_allowed(
         format!(
-            "{name} would go through {count} elements at once while the server does nothing else; at \
-             most {MAX_ELEMENTS}. Read the key page by page."
+            "{name} would go through {count} elements or bytes at once while the server does nothing \
+             else; at most {most}. Read the key page by page."
         ),
         "/command/0",
     ))

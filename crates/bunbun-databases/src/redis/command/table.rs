@@ -4,6 +4,9 @@
 /// Elements that a command may go through, unless an administrator says so.
 pub(super) const MAX_ELEMENTS: u64 = 10_000;
 
+/// Longest string that a command may take away with its answer.
+const MAX_TAKEN_BYTES: u64 = 32 << 20;
+
 /// Who may send a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Class {
@@ -184,7 +187,9 @@ pub(super) fn class_of(name: &str, arguments: &[Vec<u8>]) -> Class {
         "BLPOP" | "BRPOP" | "BLMOVE" | "BRPOPLPUSH" | "BLMPOP" | "BZPOPMIN" | "BZPOPMAX"
         | "BZMPOP" | "WAIT" | "WAITAOF" => Class::Never(BLOCKING),
         "XREAD" | "XREADGROUP" => {
-            if has(arguments, b"BLOCK") {
+            let is_streams = |word: &Vec<u8>| word.eq_ignore_ascii_case(b"STREAMS");
+            let options = arguments.iter().position(is_streams);
+            if has(&arguments[..options.unwrap_or(arguments.len())], b"BLOCK") {
                 Class::Never(BLOCKING)
             } else if name == "XREAD" && is_short_xread(arguments) {
                 Class::Read
@@ -290,6 +295,7 @@ pub(super) fn first_key<'a>(name: &str, arguments: &'a [Vec<u8>]) -> Option<&'a 
 pub(super) struct Size<'a> {
     pub(super) length: &'static str,
     pub(super) keys: &'a [Vec<u8>],
+    pub(super) most: u64,
 }
 
 /// How many elements a command names itself: random or taken ones, a part by its ends, a page.
@@ -318,6 +324,9 @@ pub(super) fn named(name: &str, arguments: &[Vec<u8>]) -> Option<u64> {
 /// What has to be counted before the command may run.
 pub(super) fn sizes<'a>(name: &str, arguments: &'a [Vec<u8>]) -> Option<Size<'a>> {
     let (length, keys) = match name {
+        // The old value is gone when its answer turns out to be too large.
+        "GETDEL" | "GETSET" => ("STRLEN", arguments.get(..1)?),
+        "SET" if has(arguments.get(2..)?, b"GET") => ("STRLEN", arguments.get(..1)?),
         "HGETALL" | "HKEYS" | "HVALS" => ("HLEN", arguments.get(..1)?),
         "SMEMBERS" => ("SCARD", arguments.get(..1)?),
         "SINTER" | "SUNION" | "SDIFF" => ("SCARD", arguments),
@@ -327,7 +336,11 @@ pub(super) fn sizes<'a>(name: &str, arguments: &'a [Vec<u8>]) -> Option<Size<'a>
         "XRANGE" | "XREVRANGE" | "XTRIM" => ("XLEN", arguments.get(..1)?),
         _ => return None,
     };
-    Some(Size { length, keys })
+    let most = match length {
+        "STRLEN" => MAX_TAKEN_BYTES,
+        _ => MAX_ELEMENTS,
+    };
+    Some(Size { length, keys, most })
 }
 
 #[cfg(test)]
@@ -383,7 +396,11 @@ mod tests {
                 "{command}"
             );
         }
-        for command in ["SCAN 0 COUNT 10", "XREAD COUNT 10 STREAMS a 0"] {
+        for command in [
+            "SCAN 0 COUNT 10",
+            "XREAD COUNT 10 STREAMS a 0",
+            "XREAD COUNT 10 STREAMS BLOCK 0",
+        ] {
             let (name, arguments) = words(command);
             assert_eq!(class_of(&name, &arguments), Class::Read, "{command}");
         }

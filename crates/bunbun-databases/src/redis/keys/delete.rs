@@ -110,6 +110,7 @@ impl BulkDelete {
                 self.scanner.next_server();
             }
         }
+        progress.scanned = progress.scanned.min(progress.total);
         self.rest = started.elapsed();
         self.scanner.rest();
         progress.cursor = self.scanner.cursor();

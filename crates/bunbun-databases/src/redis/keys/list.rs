@@ -126,6 +126,7 @@ impl Redis {
             }
         }
         page.next_cursor = scanner.cursor();
+        page.scanned = page.scanned.min(total);
         Ok(page)
     }
 

@@ -107,6 +107,8 @@ impl KeyTree {
                 self.scanner.next_server();
             }
         }
+        // The last steps through a table are shorter than was asked for.
+        progress.scanned = progress.scanned.min(progress.total);
         self.rest = started.elapsed();
         self.scanner.rest();
         progress.folders = folders.into_iter().collect();

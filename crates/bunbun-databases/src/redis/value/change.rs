@@ -220,7 +220,11 @@ async fn try_change(
     ttl: Ttl,
     if_match: Option<&str>,
 ) -> Result<Option<Vec<Changed>>, Fault> {
-    own.watch(key).await?;
+    // Without a condition and an expiry nothing can come between that matters: all changes are for
+    // one type, so that either all of them fit what is there or none.
+    if if_match.is_some() || ttl != Ttl::Keep {
+        own.watch(key).await?;
+    }
     let wanted = changes[0].value_type();
     let there = type_name(own.send(redis::cmd("TYPE").arg(key)).await?);
     if let Some(there) = there.filter(|there| there != wanted) {

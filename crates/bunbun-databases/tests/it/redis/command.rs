@@ -144,6 +144,21 @@ async fn commands_that_go_through_too_much_are_refused() {
         let refused = run(&redis, command, None).await;
         assert_eq!(refused, Err(Code::QueryNotAllowed), "{command:?}");
     }
+    // What is taken away has to fit into the answer.
+    assert_eq!(
+        server.command(&["SETRANGE", "long", "100000000", "x"]),
+        ":100000001"
+    );
+    for command in [
+        &["GETDEL", "long"][..],
+        &["GETSET", "long", "y"],
+        &["SET", "long", "y", "GET"],
+        &["SET", "long", "y", "EX", "5", "get"],
+    ] {
+        let refused = run(&redis, command, None).await;
+        assert_eq!(refused, Err(Code::QueryNotAllowed), "{command:?}");
+    }
+    assert_eq!(server.command(&["STRLEN", "long"]), ":100000001");
     let part = run(&redis, &["SRANDMEMBER", "big", "3"], None).await;
     assert_eq!(part.unwrap().as_array().map(Vec::len), Some(3));
     let wide = ["SSCAN", "big", "0", "COUNT", "100000"];

@@ -421,3 +421,20 @@ async fn parts_are_changed_all_or_none() {
         .await;
     assert_eq!(late.unwrap_err().code(), Code::PreconditionFailed);
 }
+
+#[tokio::test]
+async fn changes_without_a_condition_do_not_stand_in_each_others_way() {
+    let Some(server) = TestRedis::start() else {
+        return;
+    };
+    let redis = connect(&server).await;
+    let push = [Change::ListPush(End::Right, vec![bytes("x")])];
+    let pushes = (0..300).map(|_| redis.change_value(b"list", &push, Ttl::Keep, None));
+    for pushed in futures_util::future::join_all(pushes).await {
+        pushed.expect("nobody is in the way");
+    }
+    assert_eq!(server.command(&["LLEN", "list"]), ":300");
+    let missing = [Change::ListSet(0, bytes("x"))];
+    let error = redis.change_value(b"none", &missing, Ttl::Keep, None).await;
+    assert_eq!(error.unwrap_err().code(), Code::KeyNotFound);
+}
