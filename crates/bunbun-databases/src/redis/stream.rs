@@ -55,6 +55,9 @@ impl std::fmt::Display for Address {
 trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
+/// What a line of an answer counts beside its bytes.
+const LINE: usize = 16;
+
 /// How many bytes may still arrive.
 #[derive(Debug)]
 pub(super) struct Budget(AtomicI64);
@@ -168,8 +171,12 @@ impl AsyncRead for Stream {
         }
         let before = buffer.filled().len();
         let result = Pin::new(&mut self.inner).poll_read(cx, buffer);
-        let read = i64::try_from(buffer.filled().len() - before).unwrap_or(i64::MAX);
-        self.budget.0.fetch_sub(read, Ordering::Relaxed);
+        let read = &buffer.filled()[before..];
+        // Each element ends a line, and takes much more here than on the wire.
+        let lines = memchr::memchr_iter(b'\n', read).count();
+        let spent = read.len().saturating_add(lines.saturating_mul(LINE));
+        let spent = i64::try_from(spent).unwrap_or(i64::MAX);
+        self.budget.0.fetch_sub(spent, Ordering::Relaxed);
         result
     }
 }
