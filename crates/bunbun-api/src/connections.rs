@@ -68,6 +68,8 @@ struct Inner {
     /// How many changes went through each connection, where there were any: everything but schemas
     /// is believed until the next one only.
     changes: Mutex<HashMap<ConnectionId, u64>>,
+    /// The same for the schemas of a project's databases: several connections may lead to one.
+    schemas: Mutex<HashMap<ProjectRef, u64>>,
     nodes: Nodes,
 }
 
@@ -172,6 +174,7 @@ impl Connections {
             cache: Cache::new(),
             trials: Limiter::new(parts.tests_per_minute, Duration::from_secs(60)),
             changes: Mutex::default(),
+            schemas: Mutex::default(),
             nodes: Nodes::default(),
         }))
     }
@@ -367,8 +370,9 @@ impl Connections {
         T: Send + Sync + 'static,
         E: Classify + Send + Sync + 'static,
     {
-        let changes = match connected.id {
-            Some(id) if what != Cacheable::Schemas => self.0.changes.lock().get(&id).copied(),
+        let changes = match (what, connected.id) {
+            (Cacheable::Schemas, _) => self.0.schemas.lock().get(&connected.project).copied(),
+            (_, Some(id)) => self.0.changes.lock().get(&id).copied(),
             _ => None,
         };
         let key = Key {

@@ -123,14 +123,6 @@ impl Cache {
         let _ = self.0.invalidate_entries_if(of);
     }
 
-    /// Forgets the schemas of all of a project's databases.
-    pub(super) fn forget_schemas(&self, project: &ProjectRef) {
-        let project = project.clone();
-        let of =
-            move |key: &Key, _: &Cell| key.what == Cacheable::Schemas && key.project == project;
-        let _ = self.0.invalidate_entries_if(of);
-    }
-
     /// Forgets every stored connection, whosever it is.
     pub(super) fn forget_stored(&self) {
         let of = |key: &Key, _: &Cell| key.what == Cacheable::Connection;

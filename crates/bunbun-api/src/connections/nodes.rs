@@ -1,7 +1,7 @@
 //! What this node tells the others, and hears from them.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
@@ -24,6 +24,8 @@ const FOLLOW_PAUSE: Duration = Duration::from_secs(1);
 const MAX_FOLLOW_PAUSE: Duration = Duration::from_secs(30);
 /// Longest wait for a node that runs a statement.
 const CANCEL_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long news of schemas are gathered.
+const TELL_PAUSE: Duration = Duration::from_millis(50);
 
 /// Where this node stands among the others.
 #[derive(Debug, Default)]
@@ -32,6 +34,8 @@ pub(super) struct Nodes {
     is_listening: AtomicBool,
     /// Requests that wait until another node has cancelled something.
     waiting: Mutex<HashMap<Uuid, oneshot::Sender<()>>>,
+    /// Projects of whose schemas the others will be told in a moment.
+    telling: Mutex<HashSet<ProjectRef>>,
 }
 
 /// One that waits, until it is dropped.
@@ -79,7 +83,7 @@ impl Connections {
     fn hear(&self, signal: Signal) {
         match signal {
             Signal::ConnectionChanged { project, id, past } => self.changed(&project, id, past),
-            Signal::SchemasChanged { project } => self.0.cache.forget_schemas(&project),
+            Signal::SchemasChanged { project } => self.forget_schemas(project),
             Signal::CancelQuery {
                 project,
                 connection,
@@ -122,15 +126,27 @@ impl Connections {
         });
     }
 
-    /// Forgets the schemas of all databases of a project, here and on other nodes: several
-    /// connections may lead to the same one.
+    /// Forgets the schemas of all databases of a project, here and on other nodes.
     pub fn invalidate_schemas(&self, project: &ProjectRef) {
-        self.0.cache.forget_schemas(project);
+        self.forget_schemas(project.clone());
+        let nodes = &self.0.nodes;
         // Where nothing is heard, nothing can be told either: the list is old for its time.
-        if self.0.nodes.is_listening.load(Ordering::Relaxed) {
-            let project = project.clone();
-            self.tell(Signal::SchemasChanged { project });
+        if !nodes.is_listening.load(Ordering::Relaxed) {
+            return;
         }
+        // Statements that may change everything come in thousands as well.
+        if nodes.telling.lock().insert(project.clone()) {
+            let (this, project) = (self.clone(), project.clone());
+            task::spawn_quiet(async move {
+                tokio::time::sleep(TELL_PAUSE).await;
+                this.0.nodes.telling.lock().remove(&project);
+                this.tell(Signal::SchemasChanged { project });
+            });
+        }
+    }
+
+    fn forget_schemas(&self, project: ProjectRef) {
+        *self.0.schemas.lock().entry(project).or_default() += 1;
     }
 
     /// Has a statement cancelled by the node that runs it. False: none does.

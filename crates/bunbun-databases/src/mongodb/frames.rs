@@ -3,15 +3,15 @@
 //!
 //! The driver makes values of whole answers by recursion, so that a server could end this process
 //! with a deeply nested one; it would also take an answer to another request for its own. What
-//! passes here is framed, nested no deeper than MongoDB's documents may be, and answers the request
-//! that was sent last.
+//! passes here is framed, nested no deeper than MongoDB's documents may be, and the one answer to the
+//! request before it.
 
 use std::{
     io,
-    sync::atomic::{AtomicI32, Ordering},
+    sync::atomic::{AtomicI64, Ordering},
 };
 
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader};
 
 use super::raw::{self, Malformed, kind};
 
@@ -23,15 +23,28 @@ const MAX_DEPTH: usize = 250;
 const SHALLOW_BYTES: usize = MAX_DEPTH * 8;
 /// What a connection keeps of its buffer between two messages.
 const KEPT_BYTES: usize = 256 << 10;
+/// What is read at once.
+const READ_BYTES: usize = 16 << 10;
 const HEAD: usize = 16;
 const OP_REPLY: i32 = 1;
 const OP_MSG: i32 = 2013;
 /// Flags of `OP_MSG`.
 const HAS_CHECKSUM: i32 = 1;
 
-/// The id of the request that was sent last; none in the beginning.
-#[derive(Debug, Default)]
-pub(super) struct LastRequest(AtomicI32);
+/// The id of the request that waits for an answer.
+#[derive(Debug)]
+pub(super) struct Awaited(AtomicI64);
+
+impl Awaited {
+    /// No id is this.
+    const NOTHING: i64 = i64::MIN;
+}
+
+impl Default for Awaited {
+    fn default() -> Self {
+        Self(AtomicI64::new(Self::NOTHING))
+    }
+}
 
 fn refused(message: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, message)
@@ -58,6 +71,7 @@ async fn read(from: &mut (impl AsyncRead + Unpin), message: &mut Vec<u8>) -> io:
     }
     // As it comes, not as it is announced.
     let left = length - HEAD;
+    message.reserve(left.min(KEPT_BYTES));
     let read = from.take(left as u64).read_to_end(message).await?;
     if read != left {
         return Err(io::ErrorKind::UnexpectedEof.into());
@@ -67,13 +81,15 @@ async fn read(from: &mut (impl AsyncRead + Unpin), message: &mut Vec<u8>) -> io:
 
 /// Hands the driver's requests on.
 pub(super) async fn forward_requests(
-    mut driver: impl AsyncRead + Unpin,
+    driver: impl AsyncRead + Unpin,
     mut server: impl AsyncWrite + Unpin,
-    last: &LastRequest,
+    awaited: &Awaited,
 ) -> io::Result<()> {
+    let mut driver = BufReader::with_capacity(READ_BYTES, driver);
     let mut message = Vec::new();
     while read(&mut driver, &mut message).await? {
-        last.0.store(raw::int32(&message[4..])?, Ordering::Release);
+        let id = raw::int32(&message[4..])?;
+        awaited.0.store(id.into(), Ordering::Release);
         server.write_all(&message).await?;
         server.flush().await?;
     }
@@ -82,13 +98,16 @@ pub(super) async fn forward_requests(
 
 /// Hands the server's answers on, until one is not what it should be.
 pub(super) async fn forward_answers(
-    mut server: impl AsyncRead + Unpin,
+    server: impl AsyncRead + Unpin,
     mut driver: impl AsyncWrite + Unpin,
-    last: &LastRequest,
+    awaited: &Awaited,
 ) -> io::Result<()> {
+    let mut server = BufReader::with_capacity(READ_BYTES, server);
     let mut message = Vec::new();
     while read(&mut server, &mut message).await? {
-        if raw::int32(&message[8..])? != last.0.load(Ordering::Acquire) {
+        // One answer to each.
+        let awaited = awaited.0.swap(Awaited::NOTHING, Ordering::AcqRel);
+        if i64::from(raw::int32(&message[8..])?) != awaited {
             return Err(refused("the answer is one to another request"));
         }
         check(&message)?;
@@ -202,9 +221,7 @@ mod tests {
     };
     use proptest::prelude::*;
 
-    use super::{
-        HEAD, LastRequest, MAX_DEPTH, OP_MSG, OP_REPLY, check, documents, forward_answers,
-    };
+    use super::{Awaited, HEAD, MAX_DEPTH, OP_MSG, OP_REPLY, check, documents, forward_answers};
 
     fn bytes(document: &Document) -> Vec<u8> {
         RawDocumentBuf::try_from(document)
@@ -320,20 +337,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn answers_are_those_to_the_last_request() {
+    async fn each_request_has_the_one_answer_that_is_for_it() {
         let answer = message(OP_MSG, &[0; 5], &bytes(&doc! { "ok": 1 }));
-        let last = LastRequest::default();
-        for (id, passes) in [(7, true), (8, false)] {
-            last.0.store(id, std::sync::atomic::Ordering::Relaxed);
+        let forward = async |sent: &[u8], id: Option<i64>| {
+            let awaited = Awaited::default();
+            if let Some(id) = id {
+                awaited.0.store(id, std::sync::atomic::Ordering::Relaxed);
+            }
             let mut out = Vec::new();
-            let outcome = forward_answers(answer.as_slice(), &mut out, &last).await;
-            assert_eq!((outcome.is_ok(), out == answer), (passes, passes));
-        }
+            let outcome = forward_answers(sent, &mut out, &awaited).await;
+            (outcome.is_ok(), out.len() / answer.len())
+        };
+        assert_eq!(forward(&answer, Some(7)).await, (true, 1));
+        assert_eq!(forward(&answer, Some(8)).await, (false, 0));
+        assert_eq!(forward(&answer, None).await, (false, 0));
+        assert_eq!(forward(&answer.repeat(2), Some(7)).await, (false, 1));
         for length in [0_i32, 15, -1, i32::MAX] {
             let mut bad = answer.clone();
             bad[..4].copy_from_slice(&length.to_le_bytes());
-            let outcome = forward_answers(bad.as_slice(), Vec::new(), &last).await;
-            assert!(outcome.is_err(), "{length}");
+            assert_eq!(forward(&bad, Some(7)).await, (false, 0), "{length}");
         }
     }
 }

@@ -19,7 +19,7 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use super::frames::{LastRequest, forward_answers, forward_requests};
+use super::frames::{Awaited, forward_answers, forward_requests};
 
 /// What a relay needs to know of each connection.
 struct Job {
@@ -148,12 +148,12 @@ async fn secured(
 
 /// Hands messages on in both directions, until one side ends.
 async fn talk(driver: TcpStream, server: impl AsyncRead + AsyncWrite) -> io::Result<()> {
-    let last = LastRequest::default();
+    let awaited = Awaited::default();
     let (from_driver, to_driver) = driver.into_split();
     let (from_server, to_server) = split(server);
     tokio::select! {
-        ended = forward_requests(from_driver, to_server, &last) => ended,
-        ended = forward_answers(from_server, to_driver, &last) => ended,
+        ended = forward_requests(from_driver, to_server, &awaited) => ended,
+        ended = forward_answers(from_server, to_driver, &awaited) => ended,
     }
 }
 
