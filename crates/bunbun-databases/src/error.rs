@@ -31,6 +31,8 @@ struct Parts {
     source: Option<Source>,
 }
 
+/// Longest message of a server's, in characters.
+const MAX_MESSAGE: usize = 2_000;
 /// The message of faults of ours; it is for logs.
 const FAULT: &str = "A fault in the database client.";
 
@@ -80,7 +82,7 @@ impl Error {
     /// The database refused the user's query or command; `details` has its own code.
     #[must_use]
     pub fn query_invalid(message: impl Into<Cow<'static, str>>, details: Value) -> Self {
-        Self::new(Code::QueryInvalid, message).details(details)
+        Self::new(Code::QueryInvalid, bounded(message.into())).details(details)
     }
 
     /// The user's query or command has something in it that is not allowed here; `pointer` is a
@@ -278,5 +280,13 @@ impl Classify for Error {
 
     fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
+    }
+}
+
+/// A server's words, as far as somebody may want to read them.
+fn bounded(message: Cow<'static, str>) -> Cow<'static, str> {
+    match message.char_indices().nth(MAX_MESSAGE) {
+        Some((end, _)) => format!("{} …", &message[..end]).into(),
+        None => message,
     }
 }
